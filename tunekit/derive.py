@@ -1,0 +1,105 @@
+"""What a room tells the graph: the actions behind one target, and which inputs they read.
+
+A room's `spec.py` has a `derive(label, spec, scope)` that adds actions to the scope. It is pure: it reads
+no file but what the scope hands out and runs no project code.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from tunekit.label import Label
+from tunekit.spec import NUMERIC, OPERATIONAL, SEMANTIC, Spec, by_class
+
+
+class Edge(NamedTuple):
+    """An output of an action. `output` empty: its default one."""
+
+    action: str
+    output: str = ""
+
+
+class Policy(NamedTuple):
+    """What a model role stands for: full weights (with their tokenizer) and, maybe, an adapter on top."""
+
+    base: Edge
+    adapter: Edge | None = None
+
+
+class Action(NamedTuple):
+    """One unit of work, before any digest is known.
+
+    `fields` are the semantic ones (key), `spec` is everything the worker is told. `code`: project files whose
+    import closure enters the key. `packages`: distributions whose versions enter it. `after`: actions that
+    must have succeeded first but do not enter the key. `source`: set on fetch actions only, whose output
+    digest is known from the lock or from the file itself.
+    """
+
+    label: str
+    kind: str
+    spec: dict[str, Any]
+    fields: dict[str, Any]
+    numeric: dict[str, Any] = {}
+    operational: dict[str, Any] = {}
+    inputs: dict[str, list[Edge]] = {}
+    after: list[str] = []
+    code: list[str] = []
+    files: list[str] = []
+    packages: list[str] = []
+    seed: int = 0
+    cpus: int = 1
+    source: str = ""
+    gates: dict[str, Any] = {}
+
+
+class Scope(Protocol):
+    """What `derive` may ask for. A label that does not resolve is recorded as a problem of the target's `key`;
+    the edge that comes back is then a placeholder and the graph is never used."""
+
+    def dataset(self, text: str, key: str) -> Edge: ...
+
+    def dataset_format(self, text: str) -> str:
+        """The row shape a dataset declares (`chat`, `completion`, …)."""
+        ...
+
+    def tokenizer(self, text: str, key: str) -> Edge: ...
+
+    def adapter(self, value: Any, key: str) -> Spec | None:
+        """The decoded adapter behind a label or an inline table."""
+        ...
+
+    def policy(self, text: str, key: str, kinds: tuple[str, ...] = ()) -> Policy:
+        """What a model role (`model:`, `run:`, `merge:`) stands for."""
+        ...
+
+    def source(self, label: Label, locator: str, key: str) -> Edge:
+        """The fetch action of a source (added once per target)."""
+        ...
+
+    def code(self, text: str, key: str) -> str:
+        """Check `file.py:function` (by ast, nothing is imported) and return the file."""
+        ...
+
+    def file(self, path: str, key: str) -> str:
+        """Check that a project file exists inside the project and return its path."""
+        ...
+
+    def problem(self, slug: str, key: str, message: str, hint: str = "") -> None: ...
+
+    def add(self, action: Action) -> Edge: ...
+
+
+def action_of(label: Label, kind: str, spec: Spec, *, drop: tuple[str, ...] = (), **more: Any) -> Action:
+    """An action whose fields are the spec's, by class. `drop`: fields that enter the key in another way
+    (labels, which enter as input digests; code paths, which enter as code digests), or not at all."""
+    classes = by_class(spec)
+    spec_values = {k: v for c in classes.values() for k, v in c.items()}
+    return Action(
+        label=str(label),
+        kind=kind,
+        spec=spec_values,
+        fields={k: v for k, v in classes[SEMANTIC].items() if k not in drop},
+        numeric=classes[NUMERIC],
+        operational=classes[OPERATIONAL],
+        **more,
+    )

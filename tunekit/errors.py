@@ -1,0 +1,123 @@
+"""What can go wrong, once.
+
+TunekitError                 exit  what
+├── DeclarationError            2  the TOML, the labels or the command line; carries *all* problems found
+├── UsageError                  2  a verb was called with words that do not fit
+├── LockError                   3  the lock is missing something, or differs
+├── StaleError                  4  `status --check`
+├── GateError                   5  a published artifact did not pass a gate
+├── TrustError                  6  code of a project that nobody said yes to
+├── ActionError                 1  a worker failed; carries the slug and the log
+├── StoreError                  1  the store cannot be used
+└── SourceError                 1  bytes could not be fetched or are not what the lock says
+
+Anything else that escapes is a bug: exit 70.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong in a file: what, where, why, and the way out."""
+
+    slug: str
+    message: str
+    file: str = ""
+    line: int = 0
+    table: str = ""
+    key: str = ""
+    hint: str = ""
+
+    def render(self) -> str:
+        where = self.file + (f":{self.line}" if self.line else "")
+        at = " ".join(x for x in (f"[{self.table}]" if self.table else "", self.key) if x)
+        head = f"error[{self.slug}]: {self.message}"
+        lines = [head]
+        if where or at:
+            lines.append(f"  --> {where}" + (f"  {at}" if at else ""))
+        if self.hint:
+            lines.append(f"  = help: {self.hint}")
+        return "\n".join(lines)
+
+
+class TunekitError(Exception):
+    """A mistake or a failure with a name; `render()` is what a person sees."""
+
+    exit_code = 1
+    slug = "failed"
+
+    def __init__(self, message: str, *, slug: str = "", hint: str = "", **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.slug = slug or type(self).slug
+        self.hint = hint
+        self.data = data
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [Problem(self.slug, self.message, hint=self.hint)]
+
+    def render(self) -> str:
+        return "\n".join(p.render() for p in self.problems)
+
+
+class UsageError(TunekitError):
+    exit_code = 2
+    slug = "usage"
+
+
+class DeclarationError(TunekitError):
+    exit_code = 2
+    slug = "declaration"
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(f"{len(problems)} problem(s) in the declaration")
+        self._problems = problems
+
+    @property
+    def problems(self) -> list[Problem]:
+        return self._problems
+
+
+class LockError(TunekitError):
+    exit_code = 3
+    slug = "lock-out-of-date"
+
+
+class StaleError(TunekitError):
+    exit_code = 4
+    slug = "stale"
+
+
+class GateError(TunekitError):
+    exit_code = 5
+    slug = "gate-failed"
+
+
+class TrustError(TunekitError):
+    exit_code = 6
+    slug = "not-trusted"
+
+
+class ActionError(TunekitError):
+    slug = "action-failed"
+
+
+class StoreError(TunekitError):
+    slug = "store"
+
+
+class SourceError(TunekitError):
+    slug = "source"
+
+
+def nearest(word: str, choices: list[str]) -> str:
+    """`did you mean` text for a misspelt word, or the list of valid words."""
+    import difflib
+
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return "valid: " + ", ".join(sorted(choices)) if choices else ""

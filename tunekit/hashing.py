@@ -1,0 +1,74 @@
+"""Digests, and the one canonical encoding that keys are made of.
+
+sha256 (written `sha256:<hex>`) names whatever another party may read; structures are hashed, never
+text, paths, clocks or pickles. xxh3 is used elsewhere, only where a wrong answer costs work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any
+
+PREFIX = "sha256:"
+_BLOCK = 1 << 20
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces: equal structures give equal bytes on every machine.
+
+    Raises ValueError for NaN and infinities, TypeError for anything that is not
+    None, bool, int, float, str, list, tuple or dict with str keys.
+    """
+    _check(value, "")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _check(value: Any, where: str) -> None:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return
+    if isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            _check(item, f"{where}[{i}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{where or 'value'}: key {key!r} is not a string")
+            _check(item, f"{where}.{key}" if where else key)
+    else:
+        raise TypeError(f"{where or 'value'}: a {type(value).__name__} cannot be hashed")
+
+
+def sha256_bytes(data: bytes) -> str:
+    return PREFIX + hashlib.sha256(data).hexdigest()
+
+
+def digest_of(value: Any, domain: str) -> str:
+    """Digest of a structure. `domain` keeps digests of different things apart (`tunekit/action/1`)."""
+    return sha256_bytes(domain.encode() + b"\0" + canonical(value))
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Digest of a file's bytes in bounded memory (1 MiB blocks; the GIL is released while hashing)."""
+    h = hashlib.sha256()
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while block := os.read(fd, _BLOCK):
+            h.update(block)
+    finally:
+        os.close(fd)
+    return PREFIX + h.hexdigest()
+
+
+def hex_of(digest: str) -> str:
+    """The 64 hex digits of a digest; ValueError if it is not one of ours."""
+    text = digest[len(PREFIX) :] if digest.startswith(PREFIX) else ""
+    if len(text) != 64 or text.strip("0123456789abcdef"):
+        raise ValueError(f"not a sha256 digest: {digest!r}")
+    return text
+
+
+def short(digest: str) -> str:
+    """First 12 hex digits: what people read."""
+    return digest[len(PREFIX) : len(PREFIX) + 12]

@@ -1,0 +1,89 @@
+"""The one registry: which kinds of targets, methods of runs and implicit steps there are, and where they live.
+
+A room is a package with `spec.py` (struct, `derive`, maybe `policy`; torch-free) and `run.py` (the worker's
+side: `run(request, events) -> dict[role, directory]`). Adding a method: its room and one line here.
+Third parties add to it by the entry points `tunekit.kinds` and `tunekit.methods`, whose objects are `Kind`s.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple
+
+
+class Kind(NamedTuple):
+    """One room. `version` enters keys: raise it when the same spec would give other bytes. `preload`: which
+    imports a worker shares with its siblings (`light`: pyarrow; `torch`: the training stack)."""
+
+    name: str
+    room: str
+    struct: str
+    version: int
+    preload: str = "light"
+
+    def spec(self) -> Any:
+        """The room's spec module."""
+        return importlib.import_module(self.room + ".spec")
+
+    def spec_type(self) -> Any:
+        return getattr(self.spec(), self.struct)
+
+
+_S, _M = "tunekit.steps.", "tunekit.methods."
+
+TARGETS = {
+    k.name: k
+    for k in (
+        Kind("dataset", _S + "dataset", "Dataset", 1),
+        Kind("tokenizer", _S + "tokenizer", "Tokenizer", 1),
+        Kind("model", _S + "model", "Model", 1, "torch"),
+        Kind("adapter", _S + "adapter", "Adapter", 1),
+        Kind("merge", _S + "merge", "Merge", 1, "torch"),
+        Kind("eval", _S + "eval", "Eval", 1, "torch"),
+    )
+}
+METHODS = {
+    k.name: k
+    for k in (
+        Kind("run.sft", _M + "sft", "Sft", 1, "torch"),
+        Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch"),
+    )
+}
+STEPS = {
+    k.name: k
+    for k in (
+        Kind("fetch", _S + "fetch", "Fetch", 1),
+        Kind("tokens", _S + "tokens", "Tokens", 1),
+        Kind("rewards", _S + "rewards", "RewardCheck", 1),
+    )
+}
+_loaded = False
+
+
+def load_entry_points() -> None:
+    """Add installed third-party kinds and methods. Called once by whatever parses a manifest or runs an action."""
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    from importlib.metadata import entry_points
+
+    for group, table in (("tunekit.kinds", TARGETS), ("tunekit.methods", METHODS)):
+        for point in entry_points(group=group):
+            found = point.load()
+            if not isinstance(found, Kind):
+                raise TypeError(f"entry point {group}:{point.name} is not a tunekit.kinds.Kind")
+            table.setdefault(found.name, found)
+
+
+def kind_of(name: str) -> Kind:
+    """The room of an action's kind; KeyError if there is none."""
+    for table in (METHODS, STEPS, TARGETS):
+        if name in table:
+            return table[name]
+    load_entry_points()
+    return METHODS.get(name) or TARGETS[name]
+
+
+def target_kinds() -> list[str]:
+    return [*TARGETS, "run"]

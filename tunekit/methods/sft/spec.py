@@ -1,0 +1,42 @@
+"""Supervised fine-tuning: the next-token loss on labelled tokens. On `completion` rows with full weights: pretraining."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from tunekit.derive import Scope
+from tunekit.label import Label
+from tunekit.methods.spec import DataItem, Run, data_fields, items_of, policy, run_action, start_of, tokens_of
+from tunekit.spec import semantic
+
+__all__ = ["Sft", "derive", "policy"]
+
+
+class Sft(Run, frozen=True, kw_only=True):
+    """Cross-entropy on the labelled tokens of `chat` or `completion` rows; trained by TRL's SFTTrainer."""
+
+    method: Annotated[Literal["sft"], semantic("This method.")] = "sft"
+    sequence_len: Annotated[int, semantic("Longest sequence, in tokens.", ge=8)] = 1024
+    overlong: Annotated[
+        Literal["error", "split", "truncate", "drop"],
+        semantic("Rows longer than sequence_len: fail, or what is done with them (counted in the ledger)."),
+    ] = "error"
+    packing: Annotated[bool, semantic("Several rows a sequence; needs an attention that keeps them apart.")] = False
+    eval_data: Annotated[list[str | DataItem], semantic("Datasets for the evaluation loss.")] = []
+    eval_steps: Annotated[int | None, semantic("Steps between evaluations; default: at the end.", ge=1)] = None
+    keep: Annotated[Literal["last", "best"], semantic("Which weights `run:x` names (both are stored).")] = "last"
+
+    def checks(self) -> list[tuple[str, str, str]]:
+        out = super().checks()
+        if self.keep == "best" and not self.eval_data:
+            out.append(("keep", '`keep = "best"` needs `eval_data`', "add a dataset to choose the best weights by"))
+        return out
+
+
+def derive(label: Label, spec: Sft, scope: Scope) -> None:
+    items = items_of(spec)
+    evals = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
+    inputs, adapter = start_of(label, spec, scope)
+    inputs["tokens"] = [tokens_of(label, items + evals, inputs["base"][0], "data", scope)]
+    fields = {"data": data_fields(items), "eval_data": data_fields(evals)}
+    scope.add(run_action(label, spec, inputs, adapter, drop=("eval_data",), fields=fields))

@@ -1,0 +1,164 @@
+"""What every run declares, whatever its method."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from tunekit.derive import Action, Edge, Policy, Scope, action_of
+from tunekit.label import Label
+from tunekit.spec import Spec, numeric, operational, semantic
+from tunekit.steps.adapter.spec import Adapter
+from tunekit.steps.merge.spec import Merge
+from tunekit.steps.tokens.spec import TokenItem, TrainOn, item_format, tokens_action
+
+
+class DataItem(Spec, frozen=True, kw_only=True):
+    """One dataset of a run, with how much of it and what of it is trained on."""
+
+    dataset: Annotated[str, semantic("`dataset:` label.")]
+    weight: Annotated[
+        float, semantic("Share of the rows seen in an epoch: 0.5 keeps every second row.", gt=0, le=1)
+    ] = 1.0
+    limit: Annotated[int | None, semantic("Use the first rows only.", ge=1)] = None
+    train_on: Annotated[TrainOn, semantic("Which tokens carry a label.")] = "assistant"
+
+
+class Run(Spec, frozen=True, kw_only=True):
+    """Settings shared by all methods. Names are TRL's and Transformers' but for the batch and step counts."""
+
+    method: Annotated[str, semantic("`sft`, `grpo`, or a method of an installed package.")]
+    model: Annotated[str, semantic("The policy to start from: `model:`, `run:` or `merge:` label.")]
+    data: Annotated[list[str | DataItem], semantic("Datasets: labels or tables.", min_length=1)]
+    adapter: Annotated[
+        str | Adapter | None, semantic("`adapter:` label or table; none: full weights, or the model's own adapter.")
+    ] = None
+    batch_size: Annotated[int, semantic("Rows per optimizer step, over all devices.", ge=1)] = 16
+    epochs: Annotated[float, semantic("Passes over the data, unless `max_steps` is set.", gt=0)] = 1.0
+    max_steps: Annotated[int | None, semantic("Optimizer steps.", ge=1)] = None
+    learning_rate: Annotated[float, semantic("Peak learning rate.", gt=0)] = 2e-5
+    lr_scheduler: Annotated[
+        Literal["linear", "cosine", "constant", "constant_with_warmup"], semantic("Shape after warm-up.")
+    ] = "cosine"
+    warmup_ratio: Annotated[float, semantic("Share of the steps spent warming up.", ge=0, le=1)] = 0.0
+    weight_decay: Annotated[float, semantic("AdamW decay.", ge=0)] = 0.0
+    adam_beta1: Annotated[float, semantic("AdamW first-moment decay.", ge=0, lt=1)] = 0.9
+    adam_beta2: Annotated[float, semantic("AdamW second-moment decay.", ge=0, lt=1)] = 0.999
+    max_grad_norm: Annotated[float, semantic("Gradient clipping; 0: none.", ge=0)] = 1.0
+    optimizer: Annotated[Literal["adamw_torch", "adamw_torch_fused"], semantic("Optimizer.")] = "adamw_torch"
+    seed: Annotated[int, semantic("Seed of initial adapter weights, data order and sampling.", ge=0)] = 42
+    dtype: Annotated[Literal["float32", "bfloat16"], semantic("Weights and activations while training.")] = "float32"
+    attn: Annotated[
+        Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"],
+        numeric("Attention implementation; a named one that does not take effect is an error."),
+    ] = "auto"
+    micro_batch_size: Annotated[int | None, numeric("Rows a forward pass on one device; default: all.", ge=1)] = None
+    gradient_checkpointing: Annotated[bool, numeric("Recompute activations to save memory.")] = False
+    cpus: Annotated[int, numeric("Threads; 0: all that there are.", ge=0)] = 0
+    logging_steps: Annotated[int, operational("Steps between two points of the metrics history.", ge=1)] = 1
+    checkpoint_steps: Annotated[int, operational("Steps between two staging checkpoints.", ge=1)] = 50
+    report_to: Annotated[list[str], operational("Trackers of Transformers (`wandb`, `tensorboard`).")] = []
+    packages: Annotated[list[str], semantic("Distributions whose version enters the key.")] = []
+    files: Annotated[list[str], semantic("Further project files that the code reads.")] = []
+    gates: Annotated[
+        dict[str, str], operational('Bounds on final metrics: `gates = { loss = "< 3.0" }`; a failed one blocks users.')
+    ] = {}
+    private: Annotated[bool, operational("Never pushed, bundled or published.")] = False
+
+    def checks(self) -> list[tuple[str, str, str]]:
+        micro = self.micro_batch_size
+        if micro and self.batch_size % micro:
+            return [
+                (
+                    "micro_batch_size",
+                    f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}",
+                    "accumulation = batch_size / (micro_batch_size x world size) must be whole",
+                )
+            ]
+        return []
+
+
+# Fields that enter the key as digests of what they name (or, for the adapter, resolved).
+REFERENCES = ("method", "model", "data", "adapter", "packages", "files")
+
+
+def items_of(spec: Run) -> list[DataItem]:
+    """`data`, every item as a table."""
+    return [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.data]
+
+
+def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge]], Adapter | None]:
+    """Inputs `base` and, where a run's adapter is continued, `adapter`; and the adapter that is new here.
+
+    An adapter declared here on top of a policy that has one: that policy is merged first (`run:x#base`).
+    """
+    found = scope.policy(spec.model, "model")
+    new = scope.adapter(spec.adapter, "adapter") if spec.adapter is not None else None
+    assert new is None or isinstance(new, Adapter)
+    if found.adapter is None:
+        return {"base": [found.base]}, new
+    if new is None:
+        return {"base": [found.base], "adapter": [found.adapter]}, None
+    step = Label(label.kind, label.name, step="base")
+    merged = action_of(
+        step,
+        "merge",
+        Merge(inputs=[spec.model]),
+        drop=("inputs",),
+        inputs={"base": [found.base], "adapter": [found.adapter]},
+    )
+    return {"base": [scope.add(merged)]}, new
+
+
+def policy(label: Label, spec: Run, scope: Scope) -> Policy:
+    """What this run's result stands for: full weights, or its adapter on the base it was trained on."""
+    found = scope.policy(spec.model, "model")
+    me = Edge(str(label))
+    if spec.adapter is None:
+        return Policy(found.base, me) if found.adapter else Policy(me)
+    if found.adapter is not None:
+        return Policy(Edge(str(Label(label.kind, label.name, step="base"))), me)
+    return Policy(found.base, me)
+
+
+def data_fields(items: list[DataItem]) -> list[dict[str, Any]]:
+    """What of `data` is semantic for the run itself (the rows enter by digest, the mask by the tokens')."""
+    return [{k: v for k, v in (("weight", i.weight), ("limit", i.limit)) if v not in (None, 1.0)} for i in items]
+
+
+def run_action(
+    label: Label,
+    spec: Run,
+    inputs: dict[str, list[Edge]],
+    adapter: Adapter | None,
+    *,
+    drop: tuple[str, ...] = (),
+    fields: dict[str, Any],
+    code: list[str] | None = None,
+    after: list[str] | None = None,
+) -> Action:
+    """The training action. `fields` are added to the semantic ones; `adapter` is inlined."""
+    from tunekit.spec import plain
+
+    action = action_of(
+        label,
+        f"run.{spec.method}",
+        spec,
+        drop=REFERENCES + drop,
+        inputs=inputs,
+        code=code or [],
+        files=spec.files,
+        packages=spec.packages,
+        seed=spec.seed,
+        cpus=spec.cpus,
+        after=after or [],
+        gates=dict(spec.gates),
+    )
+    inlined = {"adapter": {"method": adapter.method, **plain(adapter)}} if adapter else {}
+    worker_spec = {k: v for k, v in action.spec.items() if k != "adapter"} | inlined
+    return action._replace(fields=action.fields | fields | inlined, spec=worker_spec)
+
+
+def tokens_of(owner: Label, items: list[DataItem], tokenizer: Edge, key: str, scope: Scope) -> Edge:
+    """Add the `#tokens` action of a run and return its edge."""
+    token_items = [TokenItem(format=item_format(scope, i.dataset, key), train_on=i.train_on) for i in items]
+    return scope.add(tokens_action(owner, token_items, [scope.dataset(i.dataset, key) for i in items], tokenizer))

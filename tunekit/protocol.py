@@ -1,0 +1,125 @@
+"""The door: what the controller asks of a worker (request 1) and what it says back (events 1).
+
+The request is a JSON file in the action's staging directory. Events are JSON objects, one a line, on an
+inherited file descriptor (never stdout, which goes to the log together with stderr).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+PROTOCOL = 1
+EVENT_TYPES = ("start", "progress", "metric", "effective", "part", "warning", "gate", "error", "done")
+
+
+class Input(NamedTuple):
+    """One input as the worker sees it: a directory that must not be written to.
+
+    `parts`: for a dataset step, the ordered parts `[{"part": part key, "input": chunk digest,
+    "output": artifact digest or None, "path": directory or None}]`; empty for every other input.
+    """
+
+    path: str
+    digest: str
+    kind: str
+    label: str
+    parts: list[dict[str, Any]] = []
+
+
+class Request(NamedTuple):
+    """Everything a worker is told. `spec` is the target's whole decoded spec as JSON values."""
+
+    action: str  # label
+    key: str
+    kind: str  # registry name: "dataset", "run.sft", …
+    spec: dict[str, Any]
+    inputs: dict[str, list[Input]]  # role → inputs in order
+    code: dict[str, dict[str, str]]  # project path → {"digest": …, "snapshot": absolute path}
+    code_root: str  # directory that holds the snapshot; first on sys.path of user code
+    staging: str  # survives a kill; the same key finds it again
+    out: str  # empty directory; `done` names its sub-directories by role
+    store: str
+    resources: dict[str, Any]  # {"cpus": int, "gpus": [int], "memory": bytes or 0}
+    seed: int
+    provenance: dict[str, Any]  # label, source ids: what may be written into an artifact's config
+
+    def one(self, role: str) -> Input:
+        """The only input of a role."""
+        (only,) = self.inputs[role]
+        return only
+
+    def maybe(self, role: str) -> Input | None:
+        found = self.inputs.get(role) or []
+        return found[0] if found else None
+
+    def to_json(self) -> str:
+        body = self._asdict()
+        body["inputs"] = {role: [i._asdict() for i in items] for role, items in self.inputs.items()}
+        return json.dumps({"protocol": PROTOCOL, **body}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        body = json.loads(text)
+        if body.pop("protocol") != PROTOCOL:
+            raise ValueError(f"request protocol is not {PROTOCOL}: the worker and the controller differ in version")
+        body["inputs"] = {role: [Input(**i) for i in items] for role, items in body["inputs"].items()}
+        return cls(**body)
+
+
+class Events:
+    """The worker's pen. Only rank 0 of a distributed action holds one that writes (fd ≥ 0)."""
+
+    def __init__(self, action: str, fd: int, seal: Callable[[str], str] | None = None) -> None:
+        self.action = action
+        self._fd = fd
+        self._seal = seal
+        self._seq = 0
+        self._last_progress = 0.0
+
+    def emit(self, type: str, **data: Any) -> None:
+        if type not in EVENT_TYPES:
+            raise ValueError(f"unknown event type {type!r}")
+        if self._fd < 0:
+            return
+        self._seq += 1
+        line = json.dumps(
+            {"v": 1, "seq": self._seq, "t": round(time.time(), 3), "action": self.action, "type": type, **data}
+        )
+        data_left = memoryview(line.encode() + b"\n")
+        while data_left:
+            data_left = data_left[os.write(self._fd, data_left) :]
+
+    def progress(self, done: float, total: float, unit: str = "step", **figures: float) -> None:
+        """How far the action is; at most 10 a second reach the controller, the last one always."""
+        now = time.monotonic()
+        if done < total and now - self._last_progress < 0.1:
+            return
+        self._last_progress = now
+        self.emit("progress", done=done, total=total, unit=unit, **figures)
+
+    def metric(self, step: int, **figures: float) -> None:
+        """One point of the metrics history (finite numbers only; others are dropped with a warning)."""
+        self.emit("metric", step=step, figures=figures)
+
+    def effective(self, **settings: Any) -> None:
+        """What really took effect. Merged over the action's life, stored in the record."""
+        self.emit("effective", settings=settings)
+
+    def part(self, part: str, directory: str, **data: Any) -> str:
+        """Make a finished part durable: its directory becomes an artifact of its own, and the action cache
+        learns `part` (the part's key, from the request) → its digest, which is returned."""
+        if self._seal is None:
+            raise RuntimeError("these events have no store to seal parts into")
+        output = self._seal(directory)
+        self.emit("part", part=part, output=output, **data)
+        return output
+
+    def warning(self, slug: str, message: str, **data: Any) -> None:
+        self.emit("warning", slug=slug, message=message, **data)
+
+    def gate(self, name: str, passed: bool, measured: Any, wanted: str) -> None:
+        self.emit("gate", name=name, passed=passed, measured=measured, wanted=wanted)
