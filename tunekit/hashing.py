@@ -72,3 +72,8 @@ def hex_of(digest: str) -> str:
 def short(digest: str) -> str:
     """First 12 hex digits: what people read."""
     return digest[len(PREFIX) : len(PREFIX) + 12]
+
+
+def tree_digest(entries: list[tuple[str, int, bool, str]]) -> str:
+    """Digest that names an artifact: its files as `(path, size, executable, sha256:…)`, sorted by path."""
+    return digest_of([list(e) for e in sorted(entries)], "tunekit/tree/1")
