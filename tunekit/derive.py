@@ -20,9 +20,11 @@ class Edge(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What a model role stands for: full weights (with their tokenizer) and, maybe, an adapter on top."""
+    """What a model role stands for: full weights, maybe an adapter on top, and where the tokenizer came from
+    (weights carry a copy of it; tokens depend on the original, so that training again re-tokenizes nothing)."""
 
     base: Edge
+    tokenizer: Edge
     adapter: Edge | None = None
 
 

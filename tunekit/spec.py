@@ -16,6 +16,11 @@ import msgspec
 
 SEMANTIC, NUMERIC, OPERATIONAL = "semantic", "numeric", "operational"
 
+# For optional fields: msgspec applies a constraint only to the very type it annotates, not through a union.
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One target's settings: immutable, closed, typed."""
@@ -67,8 +72,8 @@ def fields_of(spec: type[msgspec.Struct]) -> dict[str, FieldInfo]:
         default = f.default if f.default is not msgspec.NODEFAULT else None
         if f.default_factory is not msgspec.NODEFAULT:
             default = f.default_factory()
-        out[f.name] = FieldInfo(
-            f.name,
+        out[f.encode_name] = FieldInfo(
+            f.encode_name,
             hint,
             f.required,
             default,

@@ -48,7 +48,9 @@ def _import(path: Path, file: str, code_root: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as e:
         raise ActionError(
-            f"importing {file} raised {type(e).__name__}: {e}", slug="code-import-failed", hint="the log has the traceback"
+            f"importing {file} raised {type(e).__name__}: {e}",
+            slug="code-import-failed",
+            hint="the log has the traceback",
         ) from e
     _LOADED[code_root, file] = module
     return module

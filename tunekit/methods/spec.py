@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
 from tunekit.label import Label
-from tunekit.spec import Spec, numeric, operational, semantic
+from tunekit.spec import PositiveInt, Spec, numeric, operational, semantic
 from tunekit.steps.adapter.spec import Adapter
 from tunekit.steps.merge.spec import Merge
 from tunekit.steps.tokens.spec import TokenItem, TrainOn, item_format, tokens_action
@@ -19,7 +19,7 @@ class DataItem(Spec, frozen=True, kw_only=True):
     weight: Annotated[
         float, semantic("Share of the rows seen in an epoch: 0.5 keeps every second row.", gt=0, le=1)
     ] = 1.0
-    limit: Annotated[int | None, semantic("Use the first rows only.", ge=1)] = None
+    limit: Annotated[PositiveInt | None, semantic("Use the first rows only.")] = None
     train_on: Annotated[TrainOn, semantic("Which tokens carry a label.")] = "assistant"
 
 
@@ -34,7 +34,7 @@ class Run(Spec, frozen=True, kw_only=True):
     ] = None
     batch_size: Annotated[int, semantic("Rows per optimizer step, over all devices.", ge=1)] = 16
     epochs: Annotated[float, semantic("Passes over the data, unless `max_steps` is set.", gt=0)] = 1.0
-    max_steps: Annotated[int | None, semantic("Optimizer steps.", ge=1)] = None
+    max_steps: Annotated[PositiveInt | None, semantic("Optimizer steps.")] = None
     learning_rate: Annotated[float, semantic("Peak learning rate.", gt=0)] = 2e-5
     lr_scheduler: Annotated[
         Literal["linear", "cosine", "constant", "constant_with_warmup"], semantic("Shape after warm-up.")
@@ -51,7 +51,7 @@ class Run(Spec, frozen=True, kw_only=True):
         Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"],
         numeric("Attention implementation; a named one that does not take effect is an error."),
     ] = "auto"
-    micro_batch_size: Annotated[int | None, numeric("Rows a forward pass on one device; default: all.", ge=1)] = None
+    micro_batch_size: Annotated[PositiveInt | None, numeric("Rows a forward pass on one device; default: all.")] = None
     gradient_checkpointing: Annotated[bool, numeric("Recompute activations to save memory.")] = False
     cpus: Annotated[int, numeric("Threads; 0: all that there are.", ge=0)] = 0
     logging_steps: Annotated[int, operational("Steps between two points of the metrics history.", ge=1)] = 1
@@ -86,8 +86,9 @@ def items_of(spec: Run) -> list[DataItem]:
     return [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.data]
 
 
-def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge]], Adapter | None]:
-    """Inputs `base` and, where a run's adapter is continued, `adapter`; and the adapter that is new here.
+def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge]], Adapter | None, Edge]:
+    """Inputs `base` and, where a run's adapter is continued, `adapter`; and the adapter that is new here;
+    and the tokenizer.
 
     An adapter declared here on top of a policy that has one: that policy is merged first (`run:x#base`).
     """
@@ -95,9 +96,9 @@ def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge
     new = scope.adapter(spec.adapter, "adapter") if spec.adapter is not None else None
     assert new is None or isinstance(new, Adapter)
     if found.adapter is None:
-        return {"base": [found.base]}, new
+        return {"base": [found.base]}, new, found.tokenizer
     if new is None:
-        return {"base": [found.base], "adapter": [found.adapter]}, None
+        return {"base": [found.base], "adapter": [found.adapter]}, None, found.tokenizer
     step = Label(label.kind, label.name, step="base")
     merged = action_of(
         step,
@@ -106,18 +107,20 @@ def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge
         drop=("inputs",),
         inputs={"base": [found.base], "adapter": [found.adapter]},
     )
-    return {"base": [scope.add(merged)]}, new
+    return {"base": [scope.add(merged)]}, new, found.tokenizer
 
 
 def policy(label: Label, spec: Run, scope: Scope) -> Policy:
     """What this run's result stands for: full weights, or its adapter on the base it was trained on."""
     found = scope.policy(spec.model, "model")
     me = Edge(str(label))
+    if not found.base.action:
+        return found
     if spec.adapter is None:
-        return Policy(found.base, me) if found.adapter else Policy(me)
+        return Policy(found.base, found.tokenizer, me) if found.adapter else Policy(me, found.tokenizer)
     if found.adapter is not None:
-        return Policy(Edge(str(Label(label.kind, label.name, step="base"))), me)
-    return Policy(found.base, me)
+        return Policy(Edge(str(Label(label.kind, label.name, step="base"))), found.tokenizer, me)
+    return Policy(found.base, found.tokenizer, me)
 
 
 def data_fields(items: list[DataItem]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tunekit.derive import Scope
 from tunekit.label import Label
 from tunekit.methods.spec import Run, data_fields, items_of, policy, run_action, start_of
-from tunekit.spec import operational, semantic
+from tunekit.spec import PositiveFloat, Share, operational, semantic
 from tunekit.steps.rewards.spec import Reward, rewards_action
 
 __all__ = ["Grpo", "derive", "policy"]
@@ -28,13 +28,13 @@ class Grpo(Run, frozen=True, kw_only=True):
     temperature: Annotated[float, semantic("Sampling temperature.", gt=0)] = 1.0
     top_p: Annotated[float, semantic("Nucleus sampling.", gt=0, le=1)] = 1.0
     top_k: Annotated[int, semantic("Sample among the k most likely; 0: all.", ge=0)] = 0
-    min_p: Annotated[float | None, semantic("Drop tokens below this share of the likeliest.", ge=0, le=1)] = None
+    min_p: Annotated[Share | None, semantic("Drop tokens below this share of the likeliest.")] = None
     repetition_penalty: Annotated[float, semantic("1: none.", gt=0)] = 1.0
     beta: Annotated[float, semantic("Weight of the KL to the reference (the policy at the start); 0: none.", ge=0)] = (
         0.0
     )
     epsilon: Annotated[float, semantic("Clipping of the ratio.", gt=0)] = 0.2
-    epsilon_high: Annotated[float | None, semantic("Upper clipping; default: epsilon.", gt=0)] = None
+    epsilon_high: Annotated[PositiveFloat | None, semantic("Upper clipping; default: epsilon.")] = None
     loss_type: Annotated[Literal["grpo", "bnpo", "dr_grpo", "dapo"], semantic("How token losses are averaged.")] = (
         "dapo"
     )
@@ -62,7 +62,7 @@ class Grpo(Run, frozen=True, kw_only=True):
 
 def derive(label: Label, spec: Grpo, scope: Scope) -> None:
     items = items_of(spec)
-    inputs, adapter = start_of(label, spec, scope)
+    inputs, adapter, _ = start_of(label, spec, scope)
     inputs["data"] = [scope.dataset(i.dataset, "data") for i in items]
     code = list(dict.fromkeys(scope.code(r.fn, "rewards") for r in spec.rewards))
     check = scope.add(rewards_action(label, spec.rewards, spec.reward_timeout, inputs["data"], code))

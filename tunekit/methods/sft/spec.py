@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tunekit.derive import Scope
 from tunekit.label import Label
 from tunekit.methods.spec import DataItem, Run, data_fields, items_of, policy, run_action, start_of, tokens_of
-from tunekit.spec import semantic
+from tunekit.spec import PositiveInt, semantic
 
 __all__ = ["Sft", "derive", "policy"]
 
@@ -23,7 +23,7 @@ class Sft(Run, frozen=True, kw_only=True):
     ] = "error"
     packing: Annotated[bool, semantic("Several rows a sequence; needs an attention that keeps them apart.")] = False
     eval_data: Annotated[list[str | DataItem], semantic("Datasets for the evaluation loss.")] = []
-    eval_steps: Annotated[int | None, semantic("Steps between evaluations; default: at the end.", ge=1)] = None
+    eval_steps: Annotated[PositiveInt | None, semantic("Steps between evaluations; default: at the end.")] = None
     keep: Annotated[Literal["last", "best"], semantic("Which weights `run:x` names (both are stored).")] = "last"
 
     def checks(self) -> list[tuple[str, str, str]]:
@@ -36,7 +36,7 @@ class Sft(Run, frozen=True, kw_only=True):
 def derive(label: Label, spec: Sft, scope: Scope) -> None:
     items = items_of(spec)
     evals = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
-    inputs, adapter = start_of(label, spec, scope)
-    inputs["tokens"] = [tokens_of(label, items + evals, inputs["base"][0], "data", scope)]
+    inputs, adapter, tokenizer = start_of(label, spec, scope)
+    inputs["tokens"] = [tokens_of(label, items + evals, tokenizer, "data", scope)]
     fields = {"data": data_fields(items), "eval_data": data_fields(evals)}
     scope.add(run_action(label, spec, inputs, adapter, drop=("eval_data",), fields=fields))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from tunekit.derive import Edge, Scope, action_of
 from tunekit.label import Label
-from tunekit.spec import Spec, operational, semantic
+from tunekit.spec import PositiveInt, Spec, operational, semantic
 
 SPLIT = re.compile(r"(?P<name>[A-Za-z0-9_.-]*)(?:\[(?P<from>\d+%?)?:(?P<to>\d+%?)?\])?\Z")
 
@@ -33,7 +33,7 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
     map: Annotated[str, semantic("`file.py:function` from a row to a row, a list of rows, or None (drop).")] = ""
     args: Annotated[dict[str, Any], semantic("Keyword arguments of `map` or `make:`.")] = {}
     shuffle: Annotated[bool, semantic("Shuffle rows by `seed`.")] = False
-    limit: Annotated[int | None, semantic("Keep the first rows only.", ge=1)] = None
+    limit: Annotated[PositiveInt | None, semantic("Keep the first rows only.")] = None
     seed: Annotated[int, semantic("Seed of `make:` and of `shuffle`.", ge=0)] = 0
     packages: Annotated[list[str], semantic("Distributions whose version enters the key (what the code imports).")] = []
     files: Annotated[list[str], semantic("Further project files that the code reads.")] = []

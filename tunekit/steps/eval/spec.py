@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tunekit.derive import Scope, action_of
 from tunekit.label import Label
-from tunekit.spec import Spec, numeric, operational, semantic
+from tunekit.spec import PositiveInt, Spec, numeric, operational, semantic
 from tunekit.steps.tokens.spec import TokenItem, item_format, tokens_action
 
 
@@ -16,7 +16,7 @@ class Eval(Spec, frozen=True, kw_only=True):
     model: Annotated[str, semantic("`model:`, `run:` or `merge:` label.")]
     data: Annotated[list[str], semantic("Datasets, scored together.", min_length=1)]
     scorer: Annotated[str, semantic("`file.py:function` with a reward's signature; empty: the loss.")] = ""
-    limit: Annotated[int | None, semantic("Score the first rows only.", ge=1)] = None
+    limit: Annotated[PositiveInt | None, semantic("Score the first rows only.")] = None
     sequence_len: Annotated[int, semantic("Longest sequence in tokens; longer rows are split (loss).", ge=8)] = 1024
     max_completion_length: Annotated[int, semantic("Longest completion in tokens.", ge=1)] = 256
     temperature: Annotated[float, semantic("0: greedy.", ge=0)] = 0.0
@@ -39,7 +39,7 @@ def derive(label: Label, spec: Eval, scope: Scope) -> None:
         inputs["data"] = data
     else:
         items = [TokenItem(format=item_format(scope, text, "data")) for text in spec.data]
-        inputs["tokens"] = [scope.add(tokens_action(label, items, data, found.base))]
+        inputs["tokens"] = [scope.add(tokens_action(label, items, data, found.tokenizer))]
     drop: tuple[str, ...] = ("model", "data")
     if spec.scorer:
         drop += ("sequence_len",)

@@ -21,6 +21,8 @@ class Merge(Spec, frozen=True, kw_only=True):
 
 def derive(label: Label, spec: Merge, scope: Scope) -> None:
     found = scope.policy(spec.inputs[0], "inputs", kinds=("run",))
+    if not found.base.action:
+        return  # the label did not resolve: said already
     if found.adapter is None:
         scope.problem(
             "nothing-to-merge",
@@ -45,4 +47,4 @@ def merge_action(label: Label, spec: Merge, found: Policy) -> Action:
 
 
 def policy(label: Label, spec: Merge, scope: Scope) -> Policy:
-    return Policy(Edge(str(label)))
+    return Policy(Edge(str(label)), scope.policy(spec.inputs[0], "inputs", kinds=("run",)).tokenizer)

@@ -39,4 +39,5 @@ def derive(label: Label, spec: Model, scope: Scope) -> None:
 
 
 def policy(label: Label, spec: Model, scope: Scope) -> Policy:
-    return Policy(Edge(str(label)))
+    me = Edge(str(label))
+    return Policy(me, scope.tokenizer(spec.tokenizer, "tokenizer") if spec.tokenizer else me)

@@ -1,0 +1,221 @@
+"""The project as declared: settings, and every target of every TOML file as a typed spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from tunekit import kinds
+from tunekit.errors import DeclarationError, Problem, UsageError, nearest
+from tunekit.label import NAME, Label, parse_label
+from tunekit.manifest.convert import Place, convert
+from tunekit.manifest.recipe import Recipe, find, load_recipes, merged
+from tunekit.manifest.toml import Document, read
+from tunekit.spec import Spec, operational
+
+MANIFEST = "tunekit.toml"
+
+
+class ProjectSettings(Spec, frozen=True, kw_only=True):
+    """The `[project]` table."""
+
+    name: Annotated[str, operational("Name of the project.")]
+    include: Annotated[list[str], operational("Globs of further TOML files.")] = msgspec.field(
+        default_factory=lambda: ["targets/*.toml"]
+    )
+    default: Annotated[
+        list[str], operational("What `tunekit build` builds; empty: everything that nothing else uses.")
+    ] = []
+
+
+class Target(NamedTuple):
+    label: Label
+    spec: Spec
+    place: Place
+    kind: kinds.Kind
+
+
+class Manifest(NamedTuple):
+    """`files`: what was read (for the state cache); `globs`: (folder, pattern) pairs whose matches were read."""
+
+    root: Path
+    settings: ProjectSettings
+    targets: dict[str, Target]
+    recipes: dict[str, Recipe]
+    files: list[Path]
+    folders: list[Path]
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder at or above `start` with a tunekit.toml."""
+    for folder in (start, *start.parents):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise UsageError(
+        f"no {MANIFEST} in {start} or above it", slug="no-project", hint="`tunekit init` makes a project that builds"
+    )
+
+
+def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
+    """Read every TOML file of the project. Problems are appended; what could be read is returned."""
+    kinds.load_entry_points()
+    first = read(root / MANIFEST, MANIFEST, problems)
+    if first is None:
+        raise DeclarationError(problems)
+    place = Place(first, ("project",))
+    table = first.values.get("project")
+    if not isinstance(table, dict):
+        problems.append(
+            Place(first, ()).problem("missing-key", "there is no [project] table", hint='[project]\nname = "…"')
+        )
+        raise DeclarationError(problems)
+    settings = convert(table, ProjectSettings, place, problems)
+    include = settings.include if isinstance(settings, ProjectSettings) else []
+    documents, files, folders = _documents(root, first, include, problems)
+    recipes = load_recipes(root, problems)
+    raw = _tables(documents, problems)
+    _override(raw, overrides)
+    targets: dict[str, Target] = {}
+    for label, (values, where) in raw.items():
+        target = _target(label, values, where, recipes, problems)
+        if target is not None:
+            targets[str(label)] = target
+    _check_recipes(recipes, problems)
+    files += [r.path for r in recipes.values()]
+    folders += [root / "recipes"]
+    if not isinstance(settings, ProjectSettings):
+        raise DeclarationError(problems)
+    return Manifest(root, settings, targets, recipes, files, folders)
+
+
+def _documents(
+    root: Path, first: Document, include: list[str], problems: list[Problem]
+) -> tuple[list[Document], list[Path], list[Path]]:
+    documents, files, folders = [first], [root / MANIFEST], []
+    for pattern in include:
+        if pattern.startswith("/") or ".." in pattern.split("/"):
+            problems.append(
+                Place(first, ("project",)).problem(
+                    "path-outside-project", f"include `{pattern}` leaves the project", "include"
+                )
+            )
+            continue
+        folders.append((root / pattern).parent)
+        for path in sorted(root.glob(pattern)):
+            document = read(path, str(path.relative_to(root)), problems)
+            if document is not None:
+                documents.append(document)
+                files.append(path)
+    return documents, files, folders
+
+
+Raw = dict[Label, tuple[dict[str, Any], Place]]
+_RESERVED = {"project", "environment", "store", "remote"}
+
+
+def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
+    """Every `[kind.name]` table, once."""
+    raw: Raw = {}
+    for document in documents:
+        for kind, tables in document.values.items():
+            top = Place(document, (kind,))
+            if kind in _RESERVED:
+                continue
+            if kind not in kinds.target_kinds() or not isinstance(tables, dict):
+                hint = nearest(kind, [*kinds.target_kinds(), *_RESERVED])
+                problems.append(top.problem("unknown-kind", f"`{kind}` is not a kind of target", hint=hint))
+                continue
+            for name, values in tables.items():
+                _add(Label(kind, name), values, Place(document, (kind, name)), raw, problems)
+    return raw
+
+
+def _add(label: Label, values: Any, place: Place, raw: Raw, problems: list[Problem]) -> None:
+    if not NAME.match(label.name):
+        problems.append(
+            place.problem(
+                "bad-name", f"`{label.name}` is not a name", hint="lower-case letters, digits, - and _, at most 64"
+            )
+        )
+    elif not isinstance(values, dict):
+        hint = f"[{label.kind}.<name>] is a table"
+        problems.append(place.problem("wrong-type", f"`{label}` is not a table", hint=hint))
+    elif label in raw:
+        other = raw[label][1]
+        at = f"{other.document.name}:{other.document.line(other.path)}"
+        problems.append(place.problem("duplicate-target", f"{label} is declared twice", hint=f"the other one: {at}"))
+    else:
+        raw[label] = (values, place)
+
+
+def _override(raw: Raw, overrides: list[str]) -> None:
+    """`--set run:x.key=value`: the value is TOML, or else a string."""
+    import tomllib
+
+    for text in overrides:
+        where, eq, value = text.partition("=")
+        target, _, path = where.rpartition(".") if where.count(".") == 1 else where.partition(".")
+        label = parse_label(target)
+        if not eq or label is None or not path:
+            raise UsageError(f"--set {text}: not of the form run:x.key=value")
+        if label not in raw:
+            raise UsageError(f"--set {text}: there is no {label}", hint=nearest(str(label), [str(x) for x in raw]))
+        try:
+            parsed = tomllib.loads(f"v = {value}")["v"]
+        except tomllib.TOMLDecodeError:
+            parsed = value
+        values, place = raw[label]
+        for key in reversed(path.split(".")):
+            parsed = {key: parsed}
+        raw[label] = (merged(values, parsed), place)
+
+
+def _target(
+    label: Label, values: dict[str, Any], place: Place, recipes: dict[str, Recipe], problems: list[Problem]
+) -> Target | None:
+    if label.kind != "run":
+        kind = kinds.TARGETS[label.kind]
+    else:
+        if "recipe" in values:
+            recipe = find(values["recipe"], recipes, place, problems)
+            rest = {k: v for k, v in values.items() if k != "recipe"}
+            if recipe is None:
+                return None
+            values = merged(recipe.document.values, rest)
+        found = _method(values, place, problems)
+        if found is None:
+            return None
+        kind = found
+    spec = convert(values, kind.spec_type(), place, problems)
+    return Target(label, spec, place, kind) if spec is not None else None
+
+
+def _method(values: dict[str, Any], place: Place, problems: list[Problem]) -> kinds.Kind | None:
+    known = [name.removeprefix("run.") for name in kinds.METHODS]
+    method = values.get("method")
+    if method in known:
+        return kinds.METHODS[f"run.{method}"]
+    message = f"unknown method `{method}`" if method else "`method` is missing"
+    slug = "unknown-method" if method else "missing-key"
+    problems.append(place.problem(slug, message, "method" if method else "", nearest(str(method), known)))
+    return None
+
+
+def _check_recipes(recipes: dict[str, Recipe], problems: list[Problem]) -> None:
+    """A recipe is checked whether a target uses it or not: known keys with right types, nothing required."""
+    from tunekit.spec import fields_of
+
+    for recipe in recipes.values():
+        place = Place(recipe.document, ())
+        kind = _method(recipe.document.values, place, problems)
+        if kind is None:
+            continue
+        spec_type = kind.spec_type()
+        required = {n for n, i in fields_of(spec_type).items() if i.required}
+        found: list[Problem] = []
+        convert(recipe.document.values, spec_type, place, found)
+        problems.extend(
+            p for p in found if not (p.slug == "missing-key" and any(f"`{n}`" in p.message for n in required))
+        )

@@ -1,0 +1,192 @@
+"""Targets to actions: the scope that every room's `derive` talks to, and the graph that comes out."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+from tunekit.derive import Action, Edge, Policy
+from tunekit.errors import DeclarationError, Problem, nearest
+from tunekit.graph import Graph, cycle_problem, ordered
+from tunekit.kinds import kind_of
+from tunekit.label import Label, parse_label
+from tunekit.manifest.convert import Place
+from tunekit.manifest.project import Manifest, Target
+from tunekit.spec import Spec
+from tunekit.usercode import split_path
+
+_NOWHERE = Edge("")
+_MODEL_ROLES = ("model", "run", "merge")
+
+
+class ProjectScope:
+    """The Scope of a manifest. `current` is the target being derived: problems are reported at its keys."""
+
+    def __init__(self, manifest: Manifest, problems: list[Problem]) -> None:
+        self.manifest = manifest
+        self.problems = problems
+        self.actions: dict[str, Action] = {}
+        self.code_files: dict[str, Path] = {}
+        self.current: Target | None = None
+        self._policies: list[str] = []
+
+    # -- what rooms ask for ------------------------------------------------------------------
+
+    def problem(self, slug: str, key: str, message: str, hint: str = "") -> None:
+        assert self.current is not None
+        self.problems.append(self.current.place.problem(slug, message, key, hint))
+
+    def add(self, action: Action) -> Edge:
+        self.actions[action.label] = action
+        return Edge(action.label)
+
+    def dataset(self, text: str, key: str) -> Edge:
+        found = self._find(text, key, ("dataset",))
+        return Edge(str(found.label)) if found else _NOWHERE
+
+    def dataset_format(self, text: str) -> str:
+        found = self.manifest.targets.get(text)
+        return str(vars_of(found.spec)["format"]) if found and found.label.kind == "dataset" else "completion"
+
+    def tokenizer(self, text: str, key: str) -> Edge:
+        found = self._find(text, key, ("tokenizer",))
+        return Edge(str(found.label)) if found else _NOWHERE
+
+    def adapter(self, value: Any, key: str) -> Spec | None:
+        if isinstance(value, Spec):
+            return value
+        found = self._find(value, key, ("adapter",))
+        return found.spec if found else None
+
+    def policy(self, text: str, key: str, kinds: tuple[str, ...] = ()) -> Policy:
+        found = self._find(text, key, kinds or _MODEL_ROLES)
+        if found is None or str(found.label) in self._policies:
+            return Policy(_NOWHERE, _NOWHERE)  # a cycle is reported once, by the order of the actions
+        asking, self.current = self.current, found  # what is wrong in the other target is said of that one
+        self._policies.append(str(found.label))
+        try:
+            got: Policy = found.kind.spec().policy(found.label, found.spec, self)
+        finally:
+            self._policies.pop()
+            self.current = asking
+        label = parse_label(text)
+        return _with_output(got, label.output, str(found.label)) if label and label.output else got
+
+    def source(self, label: Label, locator: str, key: str) -> Edge:
+        step = str(Label(label.kind, label.name, step="fetch"))
+        return self.add(Action(step, "fetch", {"source": locator}, {}, source=locator))
+
+    def code(self, text: str, key: str) -> str:
+        file, function = split_path(text)
+        if not file:
+            self.problem("bad-code-path", key, f"`{text}` is not of the form `file.py:function`")
+            return ""
+        path = self._inside(file, key)
+        if path is not None:
+            self.code_files[file] = path
+            self._has_function(path, file, function, key)
+        return file
+
+    def file(self, path: str, key: str) -> str:
+        found = self._inside(path, key)
+        if found is not None:
+            self.code_files[path] = found
+        return path
+
+    # -- behind it ---------------------------------------------------------------------------
+
+    def _find(self, text: Any, key: str, allowed: tuple[str, ...]) -> Target | None:
+        label = parse_label(text) if isinstance(text, str) else None
+        targets = self.manifest.targets
+        if label is None:
+            example = f"{allowed[0]}:name"
+            self.problem("bad-label", key, f"`{text}` is not a label", f"labels look like `{example}`")
+        elif label.kind not in allowed:
+            self.problem("wrong-kind", key, f"`{text}` is a {label.kind}; here stands {' or '.join(allowed)}")
+        elif label.target not in targets:
+            same = [t for t in targets if t.partition(":")[0] in allowed]
+            if not any(
+                f"{p.table}.".startswith(f"{label.kind}.{label.name}.") for p in self.problems
+            ):  # declared, but wrongly: said once
+                self.problem("unknown-label", key, f"there is no `{label.target}`", nearest(label.target, same))
+        else:
+            return targets[label.target]
+        return None
+
+    def _inside(self, file: str, key: str) -> Path | None:
+        root = self.manifest.root
+        path = root / file
+        if Path(file).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
+            self.problem("path-outside-project", key, f"`{file}` is outside the project", "copy it into the project")
+        elif not path.is_file():
+            names = (
+                [str(p.relative_to(root)) for p in path.parent.glob("*") if p.is_file()] if path.parent.is_dir() else []
+            )
+            self.problem("missing-file", key, f"`{file}` does not exist", nearest(file, names) if names else "")
+        else:
+            return path
+        return None
+
+    def _has_function(self, path: Path, file: str, function: str, key: str) -> None:
+        try:
+            tree = ast.parse(path.read_bytes(), file)
+        except SyntaxError as e:
+            self.problem("bad-code", key, f"{file}:{e.lineno} is not Python: {e.msg}")
+            return
+        names = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+        imported = [a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names]
+        assigned = [t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)]
+        if function not in names + imported + assigned:
+            self.problem("missing-function", key, f"{file} has no function `{function}`", nearest(function, names))
+
+
+def vars_of(spec: Spec) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in type(spec).__struct_fields__}
+
+
+def _with_output(got: Policy, output: str, label: str) -> Policy:
+    """`run:x@best`: the same policy, with that output of the run."""
+    if got.adapter and got.adapter.action == label:
+        return got._replace(adapter=Edge(label, output))
+    return got._replace(base=Edge(label, output)) if got.base.action == label else got
+
+
+def build_graph(manifest: Manifest, problems: list[Problem]) -> tuple[Graph, list[Path]]:
+    """The graph, and the code files that it was checked against. Raises DeclarationError with *all* problems."""
+    scope = ProjectScope(manifest, problems)
+    targets: dict[str, str] = {}
+    for text, target in manifest.targets.items():
+        if target.label.kind == "adapter":
+            continue
+        scope.current = target
+        target.kind.spec().derive(target.label, target.spec, scope)
+        targets[text] = text
+    _check_default(manifest, problems)
+    if problems:
+        raise DeclarationError(list(dict.fromkeys(problems)))
+    actions, cycle = ordered(scope.actions)
+    if cycle:
+        raise DeclarationError([cycle_problem(cycle)])
+    versions = {a.kind: kind_of(a.kind).version for a in actions.values()}
+    graph = Graph(actions, targets, [], versions)
+    default = manifest.settings.default or _ends(graph)
+    return graph._replace(default=default), list(scope.code_files.values())
+
+
+def _check_default(manifest: Manifest, problems: list[Problem]) -> None:
+    document = next(iter(t.place.document for t in manifest.targets.values()), None)
+    for text in manifest.settings.default:
+        if text not in manifest.targets and document is not None:
+            place = Place(document, ("project",))
+            problems.append(
+                place.problem(
+                    "unknown-label", f"there is no `{text}`", "default", nearest(text, list(manifest.targets))
+                )
+            )
+
+
+def _ends(graph: Graph) -> list[str]:
+    """Targets that nothing else reads."""
+    users = graph.users()
+    return [label for label in graph.targets if not any(u.partition("#")[0] != label for u in users[label])]

@@ -1,0 +1,96 @@
+"""Reading TOML with positions: tomllib for the values, a line scan for where a key stands."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunekit.errors import Problem
+
+_HEADER = re.compile(r"\s*\[\[?\s*(?P<path>[^\[\]]+?)\s*\]\]?\s*(#.*)?$")
+_KEY = re.compile(
+    r"""\s*(?P<key>(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
+_POSITION = re.compile(r"\(at line (\d+), column \d+\)")
+
+
+class Document(NamedTuple):
+    """One TOML file: its values, and its text for positions. `name` is relative to the project."""
+
+    name: str
+    values: dict[str, Any]
+    text: str
+
+    def line(self, path: tuple[str, ...]) -> int:
+        """Line of a table or key, or of the nearest enclosing one; 0 if it is not there."""
+        return _locate(self.text, path)
+
+
+def read(path: Path, name: str, problems: list[Problem]) -> Document | None:
+    """Parse a file; syntax errors and non-finite numbers become problems."""
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        problems.append(Problem("missing-file", f"{name} does not exist", name))
+        return None
+    except UnicodeDecodeError as e:
+        problems.append(Problem("bad-toml", f"{name} is not UTF-8 (byte {e.start})", name))
+        return None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        found = _POSITION.search(str(e))
+        line = int(found[1]) if found else 0
+        message = _POSITION.sub("", str(e)).strip()
+        slug = "duplicate-target" if message.startswith("Cannot declare") else "bad-toml"
+        problems.append(Problem(slug, f"not valid TOML: {message}", name, line))
+        return None
+    document = Document(name, values, text)
+    for where in _non_finite(values, ()):
+        problems.append(
+            Problem(
+                "non-finite",
+                "inf and nan are not settings",
+                name,
+                document.line(where),
+                ".".join(where[:-1]),
+                where[-1],
+            )
+        )
+    return document
+
+
+def _non_finite(value: Any, where: tuple[str, ...]) -> list[tuple[str, ...]]:
+    if isinstance(value, float):
+        return [] if math.isfinite(value) else [where]
+    if isinstance(value, dict):
+        return [w for k, v in value.items() for w in _non_finite(v, (*where, k))]
+    if isinstance(value, list):
+        return [w for v in value for w in _non_finite(v, where)]
+    return []
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(p.strip().strip("\"'") for p in re.findall(r"\"[^\"]*\"|'[^']*'|[^.\s]+", dotted))
+
+
+def _locate(text: str, path: tuple[str, ...]) -> int:
+    best, best_depth, table = 0, 0, ()
+    for number, line in enumerate(text.splitlines(), 1):
+        header = _HEADER.match(line)
+        if header:
+            table = _parts(header["path"])
+            found: tuple[str, ...] = table
+        else:
+            key = _KEY.match(line)
+            if not key:
+                continue
+            found = table + _parts(key["key"])
+        if path[: len(found)] == found and len(found) > best_depth:
+            best, best_depth = number, len(found)
+            if best_depth == len(path):
+                return best
+    return best
