@@ -7,16 +7,19 @@ from typing import Any, NamedTuple
 
 from tunekit.derive import Action, Edge
 from tunekit.errors import Problem
+from tunekit.hashing import digest_of
 
 
 class Graph(NamedTuple):
     """`targets`: label of a declared target → label of the action that makes it. `default`: what is built
-    without a label. `actions` is in topological order."""
+    without a label. `actions` is in topological order. `stamps`: label → a short digest of all that enters the
+    action's key from the declaration."""
 
     actions: dict[str, Action]
     targets: dict[str, str]
     default: list[str]
     versions: dict[str, int]  # kind → version of its room
+    stamps: dict[str, str]
 
     def needs(self, label: str) -> list[str]:
         """Labels that must come first."""
@@ -48,15 +51,23 @@ class Graph(NamedTuple):
             "targets": self.targets,
             "default": self.default,
             "versions": self.versions,
+            "stamps": self.stamps,
         }
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Graph:
         actions = {}
         for head, more in body["actions"]:
-            inputs = {r: [Edge(*e) for e in edges] for r, edges in more.pop("inputs", {}).items()}
-            actions[head[0]] = Action(*head, inputs=inputs, **more)
-        return cls(actions, body["targets"], body["default"], body["versions"])
+            if "inputs" in more:
+                more["inputs"] = {r: [Edge(*e) for e in edges] for r, edges in more["inputs"].items()}
+            actions[head[0]] = Action(*head, **more)
+        return cls(actions, body["targets"], body["default"], body["versions"], body["stamps"])
+
+
+def stamp(action: Action, version: int) -> str:
+    """Short digest of the declared part of an action's key."""
+    roles = {role: len(edges) for role, edges in action.inputs.items()}
+    return digest_of([action.kind, version, action.fields, roles, action.packages], "stamp")[7:31]
 
 
 _DEFAULTS = Action._field_defaults

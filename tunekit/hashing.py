@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 PREFIX = "sha256:"
@@ -74,6 +75,6 @@ def short(digest: str) -> str:
     return digest[len(PREFIX) : len(PREFIX) + 12]
 
 
-def tree_digest(entries: list[tuple[str, int, bool, str]]) -> str:
+def tree_digest(entries: Iterable[tuple[str, int, bool, str]]) -> str:
     """Digest that names an artifact: its files as `(path, size, executable, sha256:…)`, sorted by path."""
     return digest_of([list(e) for e in sorted(entries)], "tunekit/tree/1")

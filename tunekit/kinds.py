@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 
 class Kind(NamedTuple):
     """One room. `version` enters keys: raise it when the same spec would give other bytes. `preload`: which
-    imports a worker shares with its siblings (`light`: pyarrow; `torch`: the training stack)."""
+    imports a worker shares with its siblings (`light`: pyarrow; `torch`: the training stack). `parts`: the input
+    role whose datasets are worked on chunk by chunk, each cached on its own; `spec["items"]` is parallel to it."""
 
     name: str
     room: str
     struct: str
     version: int
     preload: str = "light"
+    parts: str = ""
 
     def spec(self) -> Any:
         """The room's spec module."""
@@ -53,7 +55,7 @@ STEPS = {
     k.name: k
     for k in (
         Kind("fetch", _S + "fetch", "Fetch", 1),
-        Kind("tokens", _S + "tokens", "Tokens", 1),
+        Kind("tokens", _S + "tokens", "Tokens", 1, parts="data"),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )
 }

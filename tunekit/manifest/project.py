@@ -11,11 +11,10 @@ from tunekit import kinds
 from tunekit.errors import DeclarationError, Problem, UsageError, nearest
 from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
+from tunekit.manifest.find import MANIFEST
 from tunekit.manifest.recipe import Recipe, find, load_recipes, merged
 from tunekit.manifest.toml import Document, read
 from tunekit.spec import Spec, operational
-
-MANIFEST = "tunekit.toml"
 
 
 class ProjectSettings(Spec, frozen=True, kw_only=True):
@@ -46,16 +45,6 @@ class Manifest(NamedTuple):
     recipes: dict[str, Recipe]
     files: list[Path]
     folders: list[Path]
-
-
-def find_root(start: Path) -> Path:
-    """The nearest folder at or above `start` with a tunekit.toml."""
-    for folder in (start, *start.parents):
-        if (folder / MANIFEST).is_file():
-            return folder
-    raise UsageError(
-        f"no {MANIFEST} in {start} or above it", slug="no-project", hint="`tunekit init` makes a project that builds"
-    )
 
 
 def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tunekit.derive import Action, Edge, Policy
 from tunekit.errors import DeclarationError, Problem, nearest
-from tunekit.graph import Graph, cycle_problem, ordered
+from tunekit.graph import Graph, cycle_problem, ordered, stamp
 from tunekit.kinds import kind_of
 from tunekit.label import Label, parse_label
 from tunekit.manifest.convert import Place
@@ -169,7 +169,8 @@ def build_graph(manifest: Manifest, problems: list[Problem]) -> tuple[Graph, lis
     if cycle:
         raise DeclarationError([cycle_problem(cycle)])
     versions = {a.kind: kind_of(a.kind).version for a in actions.values()}
-    graph = Graph(actions, targets, [], versions)
+    stamps = {label: stamp(a, versions[a.kind]) for label, a in actions.items()}
+    graph = Graph(actions, targets, [], versions, stamps)
     default = manifest.settings.default or _ends(graph)
     return graph._replace(default=default), list(scope.code_files.values())
 

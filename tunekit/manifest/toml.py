@@ -78,7 +78,8 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 
 def _locate(text: str, path: tuple[str, ...]) -> int:
-    best, best_depth, table = 0, 0, ()
+    best, best_depth = 0, 0
+    table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         header = _HEADER.match(line)
         if header:

@@ -1,0 +1,131 @@
+"""One execution in flight: collects its events, and turns them into the record or the error."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tunekit.build import environment
+from tunekit.build.executor import Running
+from tunekit.errors import ActionError
+from tunekit.plan.planner import Node, Planner
+from tunekit.store import artifacts, records
+from tunekit.store.leases import Lease
+from tunekit.store.store import Store
+
+
+class Attempt:
+    """`folder` is the action's staging directory; it goes when the record is published."""
+
+    def __init__(self, node: Node, lease: Lease, running: Running, folder: Path) -> None:
+        self.node = node
+        self.lease = lease
+        self.running = running
+        self.folder = folder
+        self.name = records.new_attempt()
+        self.started = time.time()
+        self.effective: dict[str, Any] = {}
+        self.metrics: list[dict[str, Any]] = []
+        self.warnings: list[dict[str, Any]] = []
+        self.gates: list[dict[str, Any]] = []
+        self.parts = 0
+        self.outputs: dict[str, str] | None = None
+        self.error: dict[str, Any] | None = None
+
+    def take(self, event: dict[str, Any], store: Store) -> None:
+        """Account for one event of the worker."""
+        match event["type"]:
+            case "effective":
+                _merge(self.effective, event["settings"])
+            case "metric":
+                self.metrics.append({"step": event["step"], **event["figures"]})
+            case "warning":
+                self.warnings.append({"slug": event["slug"], "message": event["message"]})
+            case "gate":
+                self.gates.append({k: event[k] for k in ("name", "passed", "measured", "wanted")})
+            case "part":
+                records.add_part(store, event["part"], event["output"])
+                self.parts += 1
+            case "error":
+                self.error = event
+            case "done":
+                self.outputs = event["outputs"]
+
+    def conclude(self, status: int, planner: Planner) -> dict[str, Any]:
+        """The record to publish. Raises ActionError where the worker failed, died, or broke a promise."""
+        label = self.node.action.label
+        if self.error is not None:
+            hint = self.error.get("hint") or f"log: {self.folder / 'log.txt'}"
+            raise ActionError(f"{label}: {self.error['message']}", slug=self.error["slug"], hint=hint, log=self._tail())
+        if status or self.outputs is None:
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            oom = " (out of memory?)" if status == -9 else ""
+            raise ActionError(
+                f"{label}: its process {how}{oom}",
+                slug="worker-died",
+                hint=f"build again to continue; log: {self.folder / 'log.txt'}",
+                log=self._tail(),
+            )
+        expected = self.node.outputs
+        if self.node.action.source and expected and self.outputs["main"] != expected["main"]:
+            message = f"{label}: the source changed while it was read"
+            raise ActionError(message, slug="source-changed", hint="build again")
+        return self._record(planner)
+
+    def _tail(self) -> str:
+        try:
+            return (self.folder / "log.txt").read_text(errors="replace")[-3000:]
+        except FileNotFoundError:
+            return ""
+
+    def _record(self, planner: Planner) -> dict[str, Any]:
+        action, store = self.node.action, planner.store
+        log = self.folder / "log.txt"
+        return {
+            "key": self.node.key,
+            "attempt": self.name,
+            "label": action.label,
+            "kind": action.kind,
+            "preimage": self.node.image,
+            "inputs": {
+                role: [
+                    {"label": e.action, "output": e.output or "main", "digest": d}
+                    for e, d in zip(edges, planner.input_digests(action)[role], strict=True)
+                ]
+                for role, edges in action.inputs.items()
+            },
+            "source": action.source,
+            "outputs": self.outputs,
+            "spec": action.spec,
+            "effective": self.effective,
+            "warnings": self.warnings,
+            "gates": self.gates,
+            "parts": self.parts,
+            "environment": environment.describe(planner.inputs),
+            "started": round(self.started, 3),
+            "seconds": round(time.time() - self.started, 3),
+            "log": artifacts.add_bytes(store, log.read_bytes()) if log.exists() and log.stat().st_size else "",
+            "metrics": _metrics(store, self.metrics),
+        }
+
+
+def _metrics(store: Store, points: list[dict[str, Any]]) -> str:
+    """The metrics history as an object of JSON lines; one line a step (a resumed run repeats none)."""
+    if not points:
+        return ""
+    by_step: dict[int, dict[str, Any]] = {}
+    for point in points:
+        by_step.setdefault(point["step"], {}).update(point)
+    lines = [json.dumps(by_step[step], sort_keys=True) for step in sorted(by_step)]
+    return artifacts.add_bytes(store, ("\n".join(lines) + "\n").encode())
+
+
+def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        below = into.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            _merge(below, value)
+        else:
+            into[key] = value

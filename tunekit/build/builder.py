@@ -1,0 +1,279 @@
+"""The build: run what is stale, in order, side by side where cores allow, and never twice."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunekit.build import gates, history, links, trust
+from tunekit.build.attempt import Attempt
+from tunekit.build.executor import Nursery, Running, stop
+from tunekit.build.request import write_request
+from tunekit.errors import ActionError, GateError, LockError, TunekitError
+from tunekit.kinds import kind_of
+from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
+from tunekit.store import leases, records
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+class Options(NamedTuple):
+    """How to build. `jobs`: actions at once; 0: as many as cores allow."""
+
+    jobs: int = 0
+    keep_going: bool = False
+    trust: bool = False
+    offline: bool = False
+
+
+class Result(NamedTuple):
+    """`executed`: labels that ran, in order of their end; `failed`: label → error; `records`: label → record."""
+
+    executed: list[str]
+    failed: dict[str, TunekitError]
+    fresh: int
+    records: dict[str, dict[str, Any]]
+
+
+class Builder:
+    """One build of some labels. Events of actions and of the build itself go to the listener."""
+
+    def __init__(self, planner: Planner, labels: list[str], options: Options, listener: Listener) -> None:
+        self.planner = planner
+        self.labels = labels
+        self.options = options
+        self.listen = listener
+        self.root = planner.inputs.root
+        self.store = planner.store
+        self.cores = len(os.sched_getaffinity(0))
+        self.running: dict[str, Attempt] = {}
+        self.finished: set[str] = set()
+        self.executed: list[str] = []
+        self.failed: dict[str, TunekitError] = {}
+        self.records: dict[str, dict[str, Any]] = {}
+        self._nurseries: dict[str, Nursery] = {}
+        self._selector = selectors.DefaultSelector()
+        self._waiting: dict[str, float] = {}
+        self.order: list[str] = []
+        self.links: dict[str, str] | None = None  # set when everything asked for is there
+
+    def run(self) -> Result:
+        """Build. Raises LockError before anything runs if a needed source is not pinned. KeyboardInterrupt stops
+        every child first; staging stays, so the next build continues."""
+        nodes = self.planner.plan(self.labels)
+        self.order = list(nodes)
+        missing = [str(r) for n in nodes.values() if n.state in (UNLOCKED, BLOCKED) for r in n.reasons]
+        if missing:
+            raise LockError("; ".join(dict.fromkeys(missing)), slug="unlocked", hint="tunekit lock")
+        total = sum(n.run for n in nodes.values())
+        self.listen({"type": "plan", "total": total, "fresh": len(nodes) - total, "order": self._steps(nodes)})
+        try:
+            self._loop()
+        finally:
+            self._close()
+        self._finish()
+        return Result(self.executed, self.failed, len(nodes) - len(self.executed), self.records)
+
+    def _steps(self, nodes: dict[str, Node]) -> list[dict[str, Any]]:
+        return [
+            {"label": label, "reasons": [str(r) for r in n.reasons], "needs": self.planner.graph.needs(label)}
+            for label, n in nodes.items()
+            if n.run
+        ]
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        pending = [label for label in self.order if self.planner.nodes[label].run]
+        self.finished = {label for label in self.order if not self.planner.nodes[label].run}
+        while pending or self.running:
+            self._start_ready(pending)
+            if not self.running:
+                if any(label in self._waiting for label in pending):
+                    time.sleep(0.2)  # another build holds the lease of all that could run
+                    continue
+                break
+            for key, _ in self._selector.select(timeout=0.5):
+                key.data()
+
+    def _start_ready(self, pending: list[str]) -> None:
+        for label in list(pending):
+            if self.failed and not self.options.keep_going:
+                pending.clear()
+                return
+            needs = self.planner.graph.needs(label)
+            if any(need in self.failed for need in needs):
+                pending.remove(label)
+                self.failed[label] = ActionError(f"{label} needs what failed", slug="upstream-failed")
+                continue
+            if all(need in self.finished for need in needs) and self._room_for(label) and self._try_start(label):
+                pending.remove(label)
+
+    def _cpus(self, label: str) -> int:
+        wanted = self.planner.graph.actions[label].cpus
+        return min(wanted or self.cores, self.cores)
+
+    def _room_for(self, label: str) -> bool:
+        if not self.running:
+            return True
+        if self.options.jobs and len(self.running) >= self.options.jobs:
+            return False
+        return sum(self._cpus(x) for x in self.running) + self._cpus(label) <= self.cores
+
+    def _try_start(self, label: str) -> bool:
+        """True if the label needs no more attention: it runs, or its result turned out to be there."""
+        node = self.planner.evaluate(label)
+        if node.state == FRESH and node.present:
+            self._hit(label, node, "cut off")
+            return True
+        lease = leases.acquire(self.store, node.key)
+        if lease is None:
+            if label not in self._waiting:
+                self._waiting[label] = time.time()
+                self.listen({"type": "waiting", "action": label})
+            return False
+        node = self.planner.evaluate(label)  # the lease may have been another build's until now
+        if node.state == FRESH and node.present:
+            lease.release()
+            self._hit(label, node, "shared")
+            return True
+        try:
+            self._execute(label, node, lease)
+        except TunekitError as e:
+            lease.release()
+            self._fail(label, e)
+        return True
+
+    def _execute(self, label: str, node: Node, lease: leases.Lease) -> None:
+        code = self.planner.code_digests(node.action) if node.action.code else {}
+        if not self.options.trust:
+            trust.check(self.root, code, label)
+        request = write_request(self.planner, node, self._cpus(label), self.options.offline)
+        running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
+        self.running[label] = Attempt(node, lease, running, request.parent)
+        self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
+        reasons = [str(r) for r in node.reasons]
+        self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": str(request.parent)})
+
+    def _nursery(self, group: str) -> Nursery:
+        found = self._nurseries.get(group)
+        if found is None:
+            found = self._nurseries[group] = Nursery(group, self._home())
+            self._selector.register(found.channel, selectors.EVENT_READ, lambda: self._on_message(found))
+        return found
+
+    def _home(self) -> Path:
+        """A folder for what libraries cache during this build; it goes with it."""
+        folder = self.store.tmp / f"build-{os.getpid()}"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def warm(self) -> None:
+        """Begin the slow imports of nurseries that the plan will need while light actions run."""
+        for label in self.order:
+            if self.planner.nodes[label].run:
+                self._nursery(kind_of(self.planner.graph.actions[label].kind).preload)
+
+    # -- what comes back -----------------------------------------------------------------------
+
+    def _on_message(self, nursery: Nursery) -> None:
+        if nursery.receive():
+            return
+        self._selector.unregister(nursery.channel)
+        del self._nurseries[nursery.group]
+        for label in [x for x, a in self.running.items() if kind_of(a.node.action.kind).preload == nursery.group]:
+            attempt = self.running[label]
+            self._selector.unregister(attempt.running.fd)
+            self._end(label, ActionError(f"{label}: its worker process died", slug="worker-died"))
+
+    def _on_events(self, label: str, running: Running) -> None:
+        attempt = self.running[label]
+        found, ended = running.read()
+        for event in found:
+            attempt.take(event, self.store)
+            self.listen(event)
+        if not ended:
+            return
+        self._selector.unregister(running.fd)
+        os.close(running.fd)
+        try:
+            group = kind_of(attempt.node.action.kind).preload
+            status = self._nurseries[group].await_exit(running)
+            record = attempt.conclude(status, self.planner)
+        except TunekitError as e:
+            self._end(label, e)
+            return
+        self._publish(label, attempt, record)
+
+    def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
+        selected = records.add(self.store, record)
+        node = attempt.node
+        node.outputs, node.present, node.state, node.run = selected["outputs"], True, FRESH, False
+        self.planner.forced.discard(label)
+        shutil.rmtree(attempt.folder, ignore_errors=True)
+        self.planner.remember(node)
+        history.append(self.root, label, selected, "built")
+        self.executed.append(label)
+        self.running.pop(label).lease.release()
+        self._done(label, selected, "built")
+
+    def _hit(self, label: str, node: Node, how: str) -> None:
+        record = {} if node.action.source else records.lookup(self.store, node.key) or {}
+        node.run = False
+        if record:
+            history.append(self.root, label, record, how)
+        self._done(label, record, how)
+
+    def _done(self, label: str, record: dict[str, Any], how: str) -> None:
+        self.finished.add(label)
+        self.records[label] = record
+        self.listen({"type": "end", "action": label, "how": how, "record": record})
+
+    def _fail(self, label: str, error: TunekitError) -> None:
+        self.failed[label] = error
+        what = {"slug": error.slug, "message": error.message, "hint": error.hint, "log": error.data.get("log", "")}
+        self.listen({"type": "failed", "action": label, **what})
+
+    def _end(self, label: str, error: TunekitError) -> None:
+        self.running.pop(label).lease.release()
+        self._fail(label, error)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """Look at the gates, point `out/` at the results, and remember that this request is complete."""
+        for label in self.order:
+            action = self.planner.graph.actions[label]
+            if action.gates and label not in self.failed and self.planner.nodes[label].outputs:
+                self._judge(label)
+        nodes = self.planner.nodes
+        for label in self.executed:
+            for tree in (nodes[label].outputs or {}).values():
+                self.planner.present(tree)  # with their signatures as they are now that staging is gone
+        whole = [x for x in self.labels if nodes[x].outputs is not None and nodes[x].present]
+        made = links.point(self.root, self.store, [(x, nodes[x]) for x in whole])
+        if not self.failed and len(whole) == len(self.labels):
+            self.links = made
+
+    def _judge(self, label: str) -> None:
+        record = self.records.get(label) or records.lookup(self.store, self.planner.nodes[label].key) or {}
+        for receipt in gates.judge(self.planner.graph.actions[label].gates, record):
+            self.listen({"type": "gate", "action": label, **receipt._asdict()})
+            if not receipt.passed:
+                hint = "the result is kept; change the bound or the run"
+                self._fail(label, GateError(f"{label}: {receipt}", hint=hint))
+
+    def _close(self) -> None:
+        for attempt in self.running.values():
+            stop(attempt.running, grace=1.0)
+        for nursery in self._nurseries.values():
+            nursery.kill()
+        for attempt in self.running.values():
+            attempt.lease.release()
+        self._selector.close()
+        shutil.rmtree(self.store.tmp / f"build-{os.getpid()}", ignore_errors=True)

@@ -1,0 +1,149 @@
+"""The local executor: one nursery a group of rooms, one forked process an action."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tunekit.errors import ActionError
+
+
+class Running:
+    """One action in flight. `events` is the pipe it writes to; end of file means that the process is gone."""
+
+    def __init__(self, label: str, fd: int) -> None:
+        self.label = label
+        self.fd = fd
+        self.pid = 0
+        self.status: int | None = None
+        self._buffer = b""
+
+    def read(self) -> tuple[list[dict[str, Any]], bool]:
+        """New events, and whether the pipe has ended. Lines that are not events are passed over: a worker's
+        child that inherited the pipe cannot break the build."""
+        data = os.read(self.fd, 1 << 16)
+        self._buffer += data
+        *lines, self._buffer = self._buffer.split(b"\n")
+        found = []
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "type" in event:
+                found.append(event)
+        return found, not data
+
+
+class Nursery:
+    """The controller's end of one `tunekit.worker` process."""
+
+    def __init__(self, group: str, folder: Path) -> None:
+        self.group = group
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel = ours
+        self._log = folder / f"nursery-{group}-{os.getpid()}.log"
+        env = {**os.environ, **_environment(folder)}
+        with theirs, open(self._log, "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tunekit.worker", str(theirs.fileno()), group, str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                start_new_session=True,
+            )
+        self._running: dict[str, Running] = {}
+        self._pids: dict[int, Running] = {}
+
+    def start(self, label: str, request: Path) -> Running:
+        """Fork a child for a request. It begins as soon as the nursery's imports are done."""
+        read, write = os.pipe2(os.O_CLOEXEC)
+        try:
+            socket.send_fds(self.channel, [json.dumps({"request": str(request)}).encode()], [write])
+        except OSError as e:
+            os.close(read)
+            raise ActionError(self._why_dead(), slug="worker-died") from e
+        finally:
+            os.close(write)
+        running = self._running[str(request)] = Running(label, read)
+        return running
+
+    def receive(self) -> bool:
+        """Take in one message of the nursery; False when it is gone."""
+        message = self.channel.recv(1 << 16)
+        if not message:
+            return False
+        body = json.loads(message)
+        if "pid" in body:
+            running = self._running.pop(body["request"])
+            running.pid = body["pid"]
+            self._pids[running.pid] = running
+        elif "exit" in body and (found := self._pids.pop(body["exit"], None)):
+            found.status = body["status"]
+        return True
+
+    def await_exit(self, running: Running) -> int:
+        """Exit status of a child whose event pipe has ended (negative: killed by that signal)."""
+        while running.status is None:
+            if not self.receive():
+                raise ActionError(self._why_dead(), slug="worker-died")
+        return running.status
+
+    def _why_dead(self) -> str:
+        code = self.process.wait()
+        tail = self._log.read_text(errors="replace")[-2000:]
+        return f"the {self.group} worker process ended with status {code}\n{tail}"
+
+    def kill(self) -> None:
+        """End the nursery and every child of it, whatever they do."""
+        for pid in list(self._pids):
+            _kill_group(pid)
+        _kill_group(self.process.pid)
+        self.process.wait()
+        self.channel.close()
+        if self._log.exists() and not self._log.stat().st_size:
+            self._log.unlink()
+
+
+def stop(running: Running, grace: float) -> None:
+    """Ask a child's group to end, then make it."""
+    if running.pid and running.status is None:
+        try:
+            os.killpg(running.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return
+        select.select([running.fd], [], [], grace)
+        _kill_group(running.pid)
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Set before any import, since libraries read these once. Hashes are fixed, caches are this build's own."""
+    home = str(folder / "home")
+    return {
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "HF_HOME": home,
+        "HF_DATASETS_CACHE": home + "/datasets",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_VERBOSITY": os.environ.get("TRANSFORMERS_VERBOSITY", "warning"),
+        "TRITON_CACHE_DIR": home + "/triton",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0)))),
+    }

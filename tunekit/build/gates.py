@@ -1,0 +1,48 @@
+"""Gates: bounds on what a record measured. Never in a key: a changed bound is only looked at again."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+_BOUND = re.compile(r"\s*(?P<op><=|>=|<|>|==)\s*(?P<value>[-+0-9.eE]+)\s*\Z")
+_OPS = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b,
+}
+
+
+class Receipt(NamedTuple):
+    """What was measured, what was wanted."""
+
+    name: str
+    passed: bool
+    measured: Any
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"gate {self.name}: measured {self.measured}, wanted {self.wanted}"
+
+
+def bound(text: str) -> tuple[str, float] | None:
+    """`"> 0.5"` → (">", 0.5); None if it is not a bound."""
+    m = _BOUND.match(text)
+    try:
+        return (m["op"], float(m["value"])) if m else None
+    except ValueError:
+        return None
+
+
+def judge(gates: dict[str, str], record: dict[str, Any]) -> list[Receipt]:
+    """Receipts for a target's gates against its record's summary; a metric that is not there does not pass."""
+    summary = record.get("effective", {}).get("summary", {})
+    out = []
+    for name, text in gates.items():
+        found = bound(text)
+        value = summary.get(name)
+        ok = found is not None and isinstance(value, (int, float)) and _OPS[found[0]](value, found[1])
+        out.append(Receipt(name, bool(ok), value, text))
+    return out

@@ -1,0 +1,46 @@
+"""`.tunekit/out/<kind>/<name>`: where the results of the last build are, as links into the store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tunekit.label import parse_label
+from tunekit.plan.planner import Node
+from tunekit.store import artifacts
+from tunekit.store.store import Store
+
+
+def link_of(root: Path, label: str) -> Path:
+    parsed = parse_label(label)
+    assert parsed is not None
+    return root / ".tunekit" / "out" / parsed.kind / (parsed.name + (f"#{parsed.step}" if parsed.step else ""))
+
+
+def point(root: Path, store: Store, nodes: list[tuple[str, Node]]) -> dict[str, str]:
+    """Make or mend the links of built targets; nothing is written where they are right. Link → what it names."""
+    out = {}
+    for label, node in nodes:
+        assert node.outputs is not None
+        link = link_of(root, label)
+        target = str(artifacts.view(store, node.outputs["main"]))
+        out[str(link.relative_to(root))] = target
+        try:
+            if os.readlink(link) == target:
+                continue
+        except OSError:
+            link.parent.mkdir(parents=True, exist_ok=True)
+        spare = link.with_name(f".{link.name}.{os.getpid()}")
+        os.symlink(target, spare)
+        os.replace(spare, link)
+    _register(root, store)
+    return out
+
+
+def _register(root: Path, store: Store) -> None:
+    """A root for gc: which project's history and links count."""
+    from tunekit.hashing import sha256_bytes
+
+    file = store.root / "roots" / sha256_bytes(str(root.resolve()).encode())[7:23]
+    if not file.exists():
+        file.write_text(str(root.resolve()) + "\n")

@@ -1,0 +1,47 @@
+"""Pinning: the sources of a graph that the lock does not have yet. Runs no project code."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+from tunekit.build import environment
+from tunekit.graph import Graph
+from tunekit.lockfile import Environment, Lock, SourceBlock, load_lock, save_lock
+from tunekit.plan.inputs import Inputs
+from tunekit.plan.project import LOCK
+from tunekit.store.store import Store
+
+
+def locked_sources(graph: Graph) -> list[str]:
+    """Sources that need a pin: all but `path:` ones, which version control pins."""
+    found = {a.source for a in graph.actions.values() if a.source and not a.source.startswith("path:")}
+    return sorted(found)
+
+
+def missing(graph: Graph, lock: Lock) -> list[str]:
+    return [s for s in locked_sources(graph) if s not in lock.sources]
+
+
+def update(
+    root: Path, graph: Graph, inputs: Inputs, store: Store, *, offline: bool, say: Callable[[str], None],
+    upgrade: tuple[str, ...] = (),
+) -> Lock:  # fmt: skip
+    """Pin what is new (and `upgrade`), drop what is gone, keep the rest; write the lock if its bytes change."""
+    from tunekit.sources.registry import resolve
+
+    lock = load_lock(root / LOCK)
+    sources: dict[str, SourceBlock] = {}
+    for source in locked_sources(graph):
+        if source in lock.sources and source not in upgrade:
+            sources[source] = lock.sources[source]
+            continue
+        say(f"locking {source}")
+        sources[source] = resolve(source, root=root, cache=store.root / "archives", offline=offline)
+    profile = lock.environments.get("default")
+    if profile is None or upgrade:
+        profile = Environment(platform.python_version(), environment.packages(inputs))
+    changed = lock._replace(sources=sources, environments={**lock.environments, "default": profile})
+    save_lock(changed, root / LOCK)
+    return changed

@@ -1,0 +1,114 @@
+"""A node that must run → the request for its worker, written into its staging directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tunekit.kinds import kind_of
+from tunekit.plan.planner import Node, Planner
+from tunekit.plan.preimage import part_key
+from tunekit.protocol import Input, Request
+from tunekit.store import artifacts, records
+from tunekit.store.store import Store
+
+
+def write_request(planner: Planner, node: Node, cpus: int, offline: bool) -> Path:
+    """Everything that the worker needs, as files it may read. Returns the request's path."""
+    store, action = planner.store, node.action
+    folder = store.staging(node.key)
+    folder.mkdir(parents=True, exist_ok=True)
+    code, code_root = _snapshot(planner, node)
+    spec = dict(action.spec)
+    if action.source:
+        spec |= _fetch_spec(planner, action.source, offline)
+    request = Request(
+        action=action.label,
+        key=node.key,
+        kind=action.kind,
+        spec=spec,
+        inputs=_inputs(planner, node),
+        code=code,
+        code_root=code_root,
+        staging=str(folder / "work"),
+        out=str(folder / "out"),
+        store=str(store.root),
+        resources={"cpus": cpus, "gpus": [], "memory": 0},
+        seed=action.seed,
+        provenance=_provenance(action.inputs),
+    )
+    path = folder / "request.json"
+    spare = folder / f"request.{os.getpid()}"
+    spare.write_text(request.to_json())
+    os.replace(spare, path)
+    return path
+
+
+def _inputs(planner: Planner, node: Node) -> dict[str, list[Input]]:
+    store = planner.store
+    role_with_parts = kind_of(node.action.kind).parts
+    out: dict[str, list[Input]] = {}
+    for role, edges in node.action.inputs.items():
+        found = []
+        for i, edge in enumerate(edges):
+            source = planner.nodes[edge.action]
+            assert source.outputs is not None
+            digest = source.outputs[edge.output or "main"]
+            path = str(artifacts.view(store, digest))
+            parts = _parts(store, node, role, i, path) if role == role_with_parts else []
+            found.append(Input(path, digest, source.action.kind, edge.action, parts))
+        out[role] = found
+    return out
+
+
+def _parts(store: Store, node: Node, role: str, index: int, dataset: str) -> list[dict[str, Any]]:
+    """The chunks of one dataset, each with its part key and, where it was done before, its artifact."""
+    import json
+
+    chunks = json.loads((Path(dataset) / "dataset.json").read_bytes())["chunks"]
+    item = node.action.spec["items"][index]
+    out = []
+    for chunk in chunks:
+        key = part_key(node.image, role, chunk["digest"], item)
+        output = records.part_output(store, key)
+        entries = artifacts.read_tree(store, output) if output else None
+        whole = entries is not None and all(store.object(e.digest).is_file() for e in entries)
+        path = str(artifacts.view(store, output)) if output and whole else None
+        out.append({"part": key, "input": chunk["digest"], "output": output if whole else None, "path": path})
+    return out
+
+
+def _snapshot(planner: Planner, node: Node) -> tuple[dict[str, dict[str, str]], str]:
+    """The action's code and files, copied into the store: the worker never reads the workspace."""
+    digests = planner.code_digests(node.action)
+    if not digests:
+        return {}, ""
+    store, root = planner.store, planner.inputs.root
+    entries = []
+    for path, digest in sorted(digests.items()):
+        data = (root / path).read_bytes()
+        stored = artifacts.add_bytes(store, data)
+        if stored != digest:
+            planner.state.changed.add(path)
+            from tunekit.errors import ActionError
+
+            raise ActionError(f"{path} was edited while the build looked at it", slug="edited", hint="build again")
+        entries.append(artifacts.Entry(path, len(data), False, digest))
+    base = artifacts.view(store, artifacts.write_tree(store, entries))
+    code = {path: {"digest": digest, "snapshot": str(base / path)} for path, digest in digests.items()}
+    return code, str(base)
+
+
+def _fetch_spec(planner: Planner, source: str, offline: bool) -> dict[str, Any]:
+    from tunekit.sources.path import resolve_path
+
+    root, cache = planner.inputs.root, planner.store.root / "archives"
+    # a path inside the project is pinned by its own bytes, not by the lock
+    block = planner.inputs.lock.sources.get(source) or resolve_path(source, root)
+    return {"block": block.to_json(), "root": str(root), "cache": str(cache), "offline": offline}
+
+
+def _provenance(inputs: dict[str, Any]) -> dict[str, Any]:
+    base = inputs.get("base")
+    return {"base_label": base[0].action} if base else {}

@@ -1,0 +1,59 @@
+"""Trust: one function in front of the worker (decision 9). Code is trusted by content, or a folder by its owner.
+
+Kept in the user's configuration folder, never in a project: a clone cannot trust itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from tunekit.errors import TrustError
+from tunekit.store.disk import replace
+
+
+def _file() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(os.environ.get("TUNEKIT_CONFIG") or Path(base) / "tunekit") / "trust.json"
+
+
+def _load() -> dict[str, list[str]]:
+    try:
+        body = json.loads(_file().read_bytes())
+        return {"digests": list(body["digests"]), "folders": list(body["folders"])}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {"digests": [], "folders": []}
+
+
+def trust_digests(digests: list[str]) -> None:
+    known = _load()
+    known["digests"] = sorted({*known["digests"], *digests})
+    replace(_file(), json.dumps(known, indent=1).encode())
+
+
+def trust_folder(root: Path) -> None:
+    known = _load()
+    known["folders"] = sorted({*known["folders"], str(root.resolve())})
+    replace(_file(), json.dumps(known, indent=1).encode())
+
+
+def untrusted(root: Path, code: dict[str, str]) -> dict[str, str]:
+    """The files (path → digest) that nobody said yes to."""
+    if not code or os.environ.get("TUNEKIT_TRUST") == "1":
+        return {}
+    known = _load()
+    if str(root.resolve()) in known["folders"]:
+        return {}
+    return {path: digest for path, digest in code.items() if digest not in set(known["digests"])}
+
+
+def check(root: Path, code: dict[str, str], label: str) -> None:
+    """Raises TrustError (exit 6) unless every file may run."""
+    bad = untrusted(root, code)
+    if bad:
+        files = ", ".join(sorted(bad))
+        raise TrustError(
+            f"{label} runs code of this project that you have not trusted: {files}",
+            hint="look at it, then: tunekit trust   (or `--trust` for this call)",
+        )

@@ -1,0 +1,100 @@
+"""The command line: one table of verbs; each verb is a module that is imported when it is used."""
+
+from __future__ import annotations
+
+import sys
+
+# verb → (module, one line). Order is that of `tunekit --help`.
+VERBS = {
+    "build": ("build", "build targets: run what is stale, nothing else"),
+    "plan": ("plan", "what a build would do, and why"),
+    "status": ("status", "which targets are fresh or stale"),
+    "why": ("why", "why an action is stale, and what its key is made of"),
+    "graph": ("graph", "the graph as text, DOT, Mermaid or JSON"),
+    "query": ("query", "labels that a target needs, or that need it"),
+    "show": ("show", "a target: spec, key, artifact, metrics, provenance"),
+    "log": ("log", "the log of an action"),
+    "path": ("path", "where a result is"),
+    "diff": ("diff", "what differs between two results"),
+    "export": ("export", "write a result as real files, with a model card"),
+    "lock": ("lock", "pin sources in tunekit.lock"),
+    "init": ("init", "make a new project that builds as it stands"),
+    "add": ("add", "add a dataset or a model to tunekit.toml"),
+    "trust": ("trust", "allow this project's code to run"),
+    "clean": ("clean", "remove this project's state and unfinished work"),
+    "gc": ("gc", "free the store of what nothing refers to"),
+    "verify": ("verify", "hash the store's objects again"),
+    "schema": ("schema", "JSON schema of tunekit.toml, for editors"),
+    "docs": ("docs", "documentation in the terminal"),
+    "env": ("env", "the locked environment"),
+}
+
+
+def usage() -> str:
+    width = max(map(len, VERBS)) + 2
+    lines = ["usage: tunekit <verb> [options] [label…]", "", "verbs:"]
+    lines += [f"  {verb:<{width}}{line}" for verb, (_, line) in VERBS.items()]
+    lines += [
+        "",
+        "options everywhere: -C DIR (project folder), --debug (tracebacks), --help",
+        "exit codes: 0 done, 1 a target failed, 2 usage or declaration, 3 lock out of date, 4 stale,",
+        "            5 gate failed, 6 not trusted, 70 bug, 130 interrupted",
+        "",
+        "examples:",
+        "  tunekit init my-project && cd my-project && tunekit build",
+        "  tunekit build run:grpo",
+        "  tunekit why run:grpo",
+    ]
+    return "\n".join(lines)
+
+
+def run(argv: list[str]) -> int:
+    """Run one command line; the exit code."""
+    if argv[:1] in (["--version"], ["-V"]):
+        import tunekit
+
+        print(f"tunekit {tunekit.__version__}")
+        return 0
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    debug = "--debug" in argv
+    try:
+        return _dispatch(argv[0], [a for a in argv[1:] if a != "--debug"])
+    except KeyboardInterrupt:
+        print("\ninterrupted; `tunekit build` continues from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: not an error of ours
+        return 0
+    except Exception as e:
+        return _failed(e, debug)
+
+
+def _failed(error: Exception, debug: bool) -> int:
+    from tunekit.errors import TunekitError
+
+    if debug:
+        raise error
+    if isinstance(error, TunekitError):
+        print(error.render(), file=sys.stderr)
+        return error.exit_code
+    print(
+        f"error[bug]: {type(error).__name__}: {error}\n"
+        "  = help: this is a mistake in tunekit; run again with --debug for the traceback",
+        file=sys.stderr,
+    )
+    return 70
+
+
+def _dispatch(verb: str, argv: list[str]) -> int:
+    from importlib import import_module
+
+    from tunekit.errors import UsageError, nearest
+
+    if verb not in VERBS:
+        raise UsageError(f"there is no verb `{verb}`", slug="unknown-verb", hint=nearest(verb, list(VERBS)))
+    module = import_module(f"tunekit.cli.{VERBS[verb][0]}")
+    parser = module.parser()
+    parser.add_argument("-C", dest="folder", default=".", metavar="DIR", help="the project's folder")
+    return int(module.run(parser.parse_args(argv)))

@@ -1,0 +1,114 @@
+"""Digests of what comes from outside the graph: sources, code, installed packages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tunekit.lockfile import Lock
+from tunekit.plan.closure import closure
+from tunekit.plan.state import ABSENT, State
+
+
+class Inputs:
+    """Asks the state first; looks at the world only where a signature changed."""
+
+    def __init__(self, root: Path, state: State, lock: Lock) -> None:
+        self.root = root
+        self.state = state
+        self.lock = lock
+        self._versions: dict[str, str] | None = None
+        self._code: dict[str, dict[str, str]] = {}
+
+    def source(self, locator: str) -> str | None:
+        """Digest of a source's tree; None if it is not locked. Raises SourceError for a bad `path:`."""
+        if not locator.startswith("path:"):
+            block = self.lock.sources.get(locator)
+            return block.tree if block else None
+        known = self.state.sources.get(locator)
+        if known and self.state.changed.isdisjoint(known[1]):
+            return str(known[0])
+        from tunekit.sources.path import files_of_path, resolve_path
+
+        tree = resolve_path(locator, self.root, lambda path: self.state.digest(self._relative(path))).tree
+        files = [self._relative(str(path)) for _, path in files_of_path(locator, self.root)]
+        watched = files + _folders(self.root, locator)
+        for name in watched:
+            if name not in self.state.watch or name in self.state.changed:
+                self.state.look(name)
+                self.state.changed.discard(name)
+        self.state.sources[locator] = [tree, watched]
+        self.state.dirty = True
+        return tree
+
+    def _relative(self, path: str) -> str:
+        base = os.path.realpath(self.root) + "/"
+        return path.removeprefix(base)
+
+    def code(self, file: str) -> dict[str, str]:
+        """Path → digest of the file and of the project modules it imports."""
+        done = self._code.get(file)
+        if done is not None:
+            return done
+        state = self.state
+        known = state.closures.get(file)
+        if not known or not state.changed.isdisjoint(known):
+            files, absent = closure(self.root, file)
+            for path in absent:
+                state.look(path)
+                state.changed.discard(path)
+            state.closures[file] = known = files + absent
+            state.dirty = True
+        out = {path: state.digest(path) for path in known if state.watch.get(path) != ABSENT}
+        self._code[file] = out
+        return out
+
+    def version(self, package: str) -> str:
+        """Public version of an installed distribution (no `+cpu`); `-` if it is not installed."""
+        if self._versions is None:
+            site = site_signature()
+            if self.state.packages.get("site") != site:
+                self.state.packages = {"site": site, "versions": {}}
+                self.state.dirty = True
+            self._versions = self.state.packages["versions"]
+        found = self._versions.get(package)
+        if found is None:
+            found = self._versions[package] = installed(package)
+            self.state.dirty = True
+        return found
+
+
+def site_signature() -> dict[str, int]:
+    """Changes when a distribution is installed or removed."""
+    return {p: _mtime(p) for p in sys.path if p.endswith("-packages")}
+
+
+def installed(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package).partition("+")[0]
+    except PackageNotFoundError:
+        return ABSENT
+
+
+def _mtime(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _folders(root: Path, locator: str) -> list[str]:
+    """Folders in which a new file would join a `path:` source."""
+    pattern = locator.removeprefix("path:").strip("/")
+    fixed = []
+    for part in pattern.split("/"):
+        if any(c in part for c in "*?["):
+            break
+        fixed.append(part)
+    start = root.joinpath(*fixed)
+    if not start.is_dir():
+        return []
+    return [os.path.relpath(folder, root) for folder, _, _ in os.walk(start)]

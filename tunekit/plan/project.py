@@ -1,0 +1,81 @@
+"""Opening a project: the state, the graph (cached while no TOML or code file changed), the lock, the planner."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tunekit.errors import DeclarationError, Problem, UsageError, nearest
+from tunekit.label import parse_label
+from tunekit.lockfile import load_lock
+from tunekit.plan.inputs import Inputs
+from tunekit.plan.planner import Planner
+from tunekit.plan.state import State
+from tunekit.store.store import Store
+
+LOCK = "tunekit.lock"
+
+
+def open_planner(root: Path, store: Store, overrides: list[str] | None = None) -> Planner:
+    """A planner on the project as it is now. With `overrides` nothing is cached: they are of one call only.
+
+    Raises DeclarationError with every problem of every TOML file, and LockError.
+    """
+    state = State.load(root)
+    graph = None if overrides else state.load_graph()
+    if graph is None:
+        from tunekit.manifest.project import load
+        from tunekit.manifest.scope import build_graph
+
+        problems: list[Problem] = []
+        manifest = load(root, overrides or [], problems)
+        graph, code = build_graph(manifest, problems)
+        if overrides:
+            state.frozen = True
+        else:
+            paths = [*manifest.files, *manifest.folders, *code, root / LOCK]
+            state.save_graph(graph, list(dict.fromkeys(_relative(p, root) for p in paths)))
+    return Planner(graph, state, store, Inputs(root, state, load_lock(root / LOCK)))
+
+
+def _relative(path: Path, root: Path) -> str:
+    return os.path.relpath(path, root) if path.is_relative_to(root) else str(path)
+
+
+def unchanged(root: Path, store: Store, request: list[str]) -> dict[str, str] | None:
+    """What was asked for (label → its view), if it was complete when it was last built and *nothing* has changed
+    since: no watched file, no object of a result, no link in `out/`. Then there is nothing to plan. Else None."""
+    state = State.load(root)
+    done = state.done.get(" ".join(request))
+    if done is None or state.changed or state.store != str(store.root):
+        return None
+    base = str(store.root / "objects") + "/"
+    stat, objects = os.stat, state.objects
+    try:
+        for name, sig in objects.items():
+            s = stat(base + name)
+            if f"{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" != sig:
+                return None
+        for link, view in done.items():
+            if os.readlink(root / link) != view:
+                return None
+    except OSError:
+        return None
+    from tunekit.plan.inputs import site_signature
+
+    return done if state.packages.get("site") == site_signature() else None
+
+
+def wanted(planner: Planner, request: list[str]) -> list[str]:
+    """Action labels behind what was asked for (`run:x`, `run:x#tokens`, `run:x@best`); the default without a label."""
+    out = []
+    graph = planner.graph
+    for text in request or graph.default:
+        label = parse_label(text)
+        name = str(label._replace(output="")) if label else text
+        if name not in graph.actions:
+            raise UsageError(f"there is no `{text}`", slug="unknown-label", hint=nearest(text, list(graph.targets)))
+        out.append(name)
+    if not out:
+        raise DeclarationError([Problem("no-targets", "the project declares nothing to build", "tunekit.toml")])
+    return list(dict.fromkeys(out))

@@ -1,0 +1,152 @@
+"""The project's cache: what was true when it was last looked at, and the signatures that prove it still is.
+
+`.tunekit/state/index.json` (signatures, digests, results) and `graph.json` (the parsed graph). Both can be
+deleted at any time. A signature is (inode, size, mtime_ns, ctime_ns): ctime notices a restored mtime, and a
+clone cannot forge it. One read within 2 s of a change is not trusted: the file is hashed again next time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import tunekit
+from tunekit.graph import Graph
+from tunekit.hashing import sha256_file
+from tunekit.store.disk import replace
+
+_RACY = 2_000_000_000
+ABSENT = "-"
+FOLDER = ".tunekit"
+
+
+def signature(path: str) -> str:
+    try:
+        s = os.stat(path)
+    except OSError:
+        return ABSENT
+    return f"{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}"
+
+
+class State:
+    """The cache of one project. Paths in it are relative to `root`, or absolute."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / FOLDER / "state"
+        self.watch: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
+        self.manifest: list[str] = []
+        self.sources: dict[str, list[Any]] = {}
+        self.closures: dict[str, list[str]] = {}
+        self.packages: dict[str, Any] = {}
+        self.memo: dict[str, list[Any]] = {}
+        self.trees: dict[str, list[str]] = {}
+        self.objects: dict[str, str] = {}
+        self.done: dict[str, dict[str, str]] = {}
+        self.store = ""
+        self.changed: set[str] = set()
+        self.dirty = False
+        self.frozen = False  # true: never saved
+
+    _SAVED = (
+        "watch", "digests", "manifest", "sources", "closures", "packages", "memo", "trees", "objects", "done", "store",
+    )  # fmt: skip
+
+    @classmethod
+    def load(cls, root: Path) -> State:
+        """The state with `changed` filled in: the watched paths that are not what they were."""
+        state = cls(root)
+        try:
+            body = json.loads((state.folder / "index.json").read_bytes())
+            if body.pop("for") == _made_by():
+                for name in cls._SAVED:
+                    setattr(state, name, body[name])
+        except (OSError, ValueError, KeyError, TypeError):
+            state = cls(root)  # not there, torn, or of another version: start again
+        base = str(root) + "/"
+        changed = state.changed
+        for path, old in state.watch.items():
+            if old != signature(path if path[0] == "/" else base + path):
+                changed.add(path)
+        return state
+
+    def save(self) -> None:
+        if not self.dirty or self.frozen:
+            return
+        self._settle()
+        body = {name: getattr(self, name) for name in self._SAVED}
+        replace(self.folder / "index.json", json.dumps({"for": _made_by(), **body}, separators=(",", ":")).encode())
+        self.dirty = False
+
+    def complete(self, request: list[str], links: dict[str, str]) -> None:
+        """Remember that a request is complete: link (relative to the root) → view. What was complete before a
+        change may not be now, so it is forgotten when there was one."""
+        if self.dirty:
+            self.done = {}
+        if self.done.get(" ".join(request)) != links:
+            self.done[" ".join(request)] = links
+            self.dirty = True
+
+    def _settle(self) -> None:
+        """Hash what was read too soon after its change once more, so that the next no-op need not."""
+        for path in [p for p, sig in self.watch.items() if sig.endswith("?")]:
+            if path in self.digests:
+                self._hash(path)
+
+    def load_graph(self) -> Graph | None:
+        """The parsed graph, if no file that it came from has changed."""
+        if not self.manifest or not self.changed.isdisjoint(self.manifest):
+            return None
+        try:
+            return Graph.from_json(json.loads((self.folder / "graph.json").read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def save_graph(self, graph: Graph, paths: list[str]) -> None:
+        self.manifest = paths
+        for path in paths:
+            self.look(path)
+        replace(self.folder / "graph.json", json.dumps(graph.to_json(), separators=(",", ":")).encode())
+        self.dirty = True
+
+    def look(self, path: str) -> str:
+        """Watch a path as it is now. Its signature ends with `?` while it is too young to be trusted."""
+        full = str(self.root / path)
+        sig = signature(full)
+        if sig != ABSENT and _young(sig):
+            sig += "?"
+        self.watch[path] = sig
+        self.dirty = True
+        return sig
+
+    def digest(self, path: str) -> str:
+        """Digest of a file's bytes: the cached one while its signature holds. FileNotFoundError if it is gone."""
+        if path in self.digests and path not in self.changed:
+            return self.digests[path]
+        return self._hash(path)
+
+    def _hash(self, path: str) -> str:
+        full = str(self.root / path)
+        for _ in range(3):  # edited while being read: read again
+            self.look(path)
+            digest = sha256_file(full)
+            if signature(full) == self.watch[path].rstrip("?"):
+                break
+        self.digests[path] = digest
+        self.changed.discard(path)
+        return digest
+
+
+def _young(sig: str) -> bool:
+    _, _, mtime, ctime = sig.split(":")
+    now = time.time_ns()
+    return now - int(mtime) < _RACY or now - int(ctime) < _RACY
+
+
+def _made_by() -> list[str]:
+    return [tunekit.__version__, sys.version, "state/1"]

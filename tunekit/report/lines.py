@@ -1,0 +1,74 @@
+"""A build as plain lines: one when an action begins, now and then while it runs, one when it ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from tunekit.report.figures import figures, seconds
+
+_EVERY = 10.0
+
+
+class Lines:
+    """Takes the build's events and prints."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.ended = 0
+        self._began: dict[str, float] = {}
+        self._said: dict[str, float] = {}
+
+    def take(self, event: dict[str, Any]) -> None:
+        handler = getattr(self, "on_" + event["type"], None)
+        if handler is not None:
+            handler(event)
+
+    def say(self, text: str, *, error: bool = False) -> None:
+        print(text, file=sys.stderr if error else sys.stdout, flush=True)
+
+    def on_plan(self, event: dict[str, Any]) -> None:
+        self.total = event["total"]
+        self.say(f"{event['total']} to run, {event['fresh']} fresh")
+
+    def on_begin(self, event: dict[str, Any]) -> None:
+        label = event["action"]
+        self._began[label] = self._said[label] = time.monotonic()
+        self.say(f"  run  {label}  ({'; '.join(event['reasons'])})")
+
+    def on_progress(self, event: dict[str, Any]) -> None:
+        label, now = event["action"], time.monotonic()
+        if now - self._said.get(label, now) >= _EVERY:
+            self._said[label] = now
+            self.say(f"       {label}  {event['done']:g}/{event['total']:g} {event['unit']}{figures(event)}")
+
+    def on_warning(self, event: dict[str, Any]) -> None:
+        self.say(f"  warning[{event['slug']}] {event['action']}: {event['message']}", error=True)
+
+    def on_waiting(self, event: dict[str, Any]) -> None:
+        self.say(f"  wait {event['action']}  (another build runs it)")
+
+    def on_gate(self, event: dict[str, Any]) -> None:
+        if not event["passed"]:
+            self.say(
+                f"  gate {event['action']}  {event['name']}: {event['measured']} (wanted {event['wanted']})", error=True
+            )
+
+    def on_end(self, event: dict[str, Any]) -> None:
+        self.ended += 1
+        label = event["action"]
+        took = f"  {seconds(time.monotonic() - self._began[label])}" if label in self._began else ""
+        how = "done" if event["how"] == "built" else event["how"]
+        summary = event["record"].get("effective", {}).get("summary", {})
+        self.say(f"[{self.ended}/{self.total}] {how} {label}{took}{figures(summary)}")
+
+    def on_failed(self, event: dict[str, Any]) -> None:
+        self.say(f"error[{event['slug']}]: {event['message']}", error=True)
+        if event["hint"]:
+            self.say(f"  = help: {event['hint']}", error=True)
+
+    def on_summary(self, event: dict[str, Any]) -> None:
+        ran, failed = len(event["executed"]), len(event["failed"])
+        what = f"{ran} run, {event['fresh']} fresh" + (f", {failed} failed" if failed else "")
+        self.say(f"built: {what}" if not failed else f"not built: {what}", error=bool(failed))

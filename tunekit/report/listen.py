@@ -1,0 +1,25 @@
+"""Who listens to a build: JSON lines, plain lines, or (on a terminal) a live view."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+
+from tunekit.build.builder import Listener
+
+
+@contextlib.contextmanager
+def listener(*, as_json: bool) -> Iterator[Listener]:
+    if as_json:
+        yield lambda event: print(json.dumps({"schema": "tunekit/build/1", **event}, ensure_ascii=False), flush=True)
+    elif sys.stdout.isatty():
+        from tunekit.report.live import LiveView
+
+        with LiveView() as view:
+            yield view.take
+    else:
+        from tunekit.report.lines import Lines
+
+        yield Lines().take

@@ -1,0 +1,170 @@
+"""Artifacts: immutable trees of files, named by their digest. Objects first, then the tree that names them."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from tunekit.errors import StoreError
+from tunekit.hashing import sha256_bytes, sha256_file, tree_digest
+from tunekit.store.disk import fsync_dir, write_new
+from tunekit.store.store import Store
+
+
+class Entry(NamedTuple):
+    """One file of an artifact. `path` is relative, with `/`."""
+
+    path: str
+    size: int
+    executable: bool
+    digest: str
+
+
+def seal(store: Store, directory: Path) -> str:
+    """Publish a directory: every file becomes an object (moved out of `directory`), then the tree. Its digest.
+
+    Idempotent: what is there already is kept. Raises StoreError for links and special files.
+    """
+    entries = []
+    folders: set[Path] = set()
+    for path in sorted(_files(directory)):
+        entries.append(_seal_file(store, path, str(path.relative_to(directory)), folders))
+    for folder in folders:
+        fsync_dir(folder)
+    return write_tree(store, entries)
+
+
+def _files(directory: Path) -> list[Path]:
+    found = []
+    for folder, names, files in os.walk(directory):
+        for name in names + files:
+            path = Path(folder) / name
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                found.append(path)
+            elif not stat.S_ISDIR(mode):
+                raise StoreError(f"{path.relative_to(directory)} is not a plain file: artifacts hold no links")
+    return found
+
+
+def _seal_file(store: Store, path: Path, name: str, folders: set[Path]) -> Entry:
+    info = path.stat()
+    digest = sha256_file(path)
+    entry = Entry(name, info.st_size, bool(info.st_mode & 0o100), digest)
+    add_object(store, path, digest, info.st_size, folders)
+    return entry
+
+
+def add_object(store: Store, path: Path, digest: str, size: int, folders: set[Path]) -> None:
+    """Make a file's bytes an object; `folders` collects the directories that still need an fsync."""
+    target = store.object(digest)
+    try:
+        if target.stat().st_size == size:
+            return
+        quarantine(store, target)  # a torn or edited object of that name: ours is the right one
+    except FileNotFoundError:
+        pass
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fchmod(fd, 0o444)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, target)
+        fsync_dir(target.parent.parent)
+    folders.add(target.parent)
+
+
+def add_bytes(store: Store, data: bytes) -> str:
+    """One small file as an object (a log, a metrics history). Its digest."""
+    digest = sha256_bytes(data)
+    target = store.object(digest)
+    if not target.exists():
+        write_new(target, data, store.tmp)
+    return digest
+
+
+def write_tree(store: Store, entries: list[Entry]) -> str:
+    digest = tree_digest(list(entries))
+    target = store.tree(digest)
+    if not target.exists():
+        body = json.dumps([list(e) for e in sorted(entries)], separators=(",", ":"), ensure_ascii=False)
+        write_new(target, body.encode(), store.tmp)
+    return digest
+
+
+def read_tree(store: Store, digest: str) -> list[Entry] | None:
+    """The files of an artifact, or None if the tree is not there or is not what its name says."""
+    try:
+        raw = json.loads(store.tree(digest).read_bytes())
+        entries = [Entry(*e) for e in raw]
+        ok = tree_digest(list(entries)) == digest
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, OSError):
+        ok = False
+    if not ok:
+        quarantine(store, store.tree(digest))
+        return None
+    return entries
+
+
+def view(store: Store, digest: str) -> Path:
+    """The artifact as a directory of relative links into `objects/`. Made once, then reused."""
+    target = store.view(digest)
+    if target.is_dir():
+        return target
+    entries = read_tree(store, digest)
+    if entries is None:
+        raise StoreError(
+            f"artifact {digest} is not in the store", slug="missing-artifact", hint="`tunekit build` again"
+        )
+    spare = store.tmp / f"view-{os.getpid()}-{os.urandom(6).hex()}"
+    spare.mkdir()
+    for e in entries:
+        link = spare / e.path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        # from views/<hex>/<path> up to the store's root, then down to the object
+        up = "../" * (2 + e.path.count("/"))
+        h = store.object(e.digest)
+        link.symlink_to(f"{up}objects/{h.parent.name}/{h.name}")
+    try:
+        os.rename(spare, target)
+    except OSError:
+        import shutil
+
+        shutil.rmtree(spare)  # another process made the same view first
+        if not target.is_dir():
+            raise
+    return target
+
+
+def quarantine(store: Store, path: Path) -> None:
+    """Move a bad file out of the way; it is kept for whoever wants to look at it."""
+    folder = store.root / "quarantine"
+    folder.mkdir(exist_ok=True)
+    try:
+        os.rename(path, folder / f"{path.name}-{os.urandom(4).hex()}")
+    except FileNotFoundError:
+        return
+
+
+def copy_out(store: Store, digest: str, target: Path) -> None:
+    """Real, writable files in a new directory."""
+    import shutil
+
+    for e in read_tree(store, digest) or []:
+        path = target / e.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(store.object(e.digest), path)
+        if e.executable:
+            path.chmod(0o755)

@@ -1,0 +1,54 @@
+"""Durable writes. Every byte that is published goes through here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def fsync_dir(path: str | Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_new(path: Path, data: bytes, tmp: Path) -> bool:
+    """Publish `data` as a new file, all or nothing; False if the name is taken (then nothing changes).
+
+    The temporary file lies in `tmp` (same file system) and is linked into place, so a reader sees it whole.
+    """
+    spare = tmp / f"{os.getpid()}-{os.urandom(6).hex()}"
+    fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    try:
+        try:
+            os.write(fd, data) if len(data) < 1 << 20 else _write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        try:
+            os.link(spare, path)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.link(spare, path)
+        fsync_dir(path.parent)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(spare)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a cache file atomically (last writer wins). Not fsynced: it can be rebuilt, and its reader checks it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    spare = path.with_name(f".{path.name}.{os.getpid()}")
+    spare.write_bytes(data)
+    os.replace(spare, path)

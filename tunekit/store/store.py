@@ -1,0 +1,88 @@
+"""The store's layout (version 1): where everything lies. Shared by all projects of a user.
+
+objects/ab/<hex>        one file's bytes, 0444, named by their sha256
+trees/ab/<hex>          an artifact: its sorted [path, size, executable, sha256]
+views/<hex>/            an artifact as a real directory of relative links
+ac/ab/<hex>/            the records of an action key; `selected` is the first success
+parts/ab/<hex>          part key → artifact
+staging/<hex>/          what a running or killed action has so far
+leases/ roots/ tmp/ trash/ quarantine/
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tunekit.errors import StoreError
+from tunekit.hashing import hex_of
+
+LAYOUT = "1"
+_FOLDERS = ("objects", "trees", "views", "ac", "parts", "staging", "leases", "roots", "tmp", "trash", "quarantine")
+
+
+def default_root() -> Path:
+    """$TUNEKIT_STORE, or the user's cache folder."""
+    found = os.environ.get("TUNEKIT_STORE")
+    if found:
+        return Path(found).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base) / "tunekit"
+
+
+class Store:
+    """Paths of one store. Opening creates the folders that are missing, and refuses another layout."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def ensure(self) -> Store:
+        """Create the store if it is not there. Raises StoreError when it cannot be used."""
+        marker = self.root / "layout"
+        try:
+            found = marker.read_text().strip()
+        except FileNotFoundError:
+            found = ""
+        except OSError as e:
+            raise StoreError(f"the store {self.root} cannot be read: {e.strerror}", hint="set TUNEKIT_STORE") from e
+        if found == LAYOUT:
+            return self
+        if found:
+            raise StoreError(
+                f"the store {self.root} has layout {found}; this tunekit writes layout {LAYOUT}",
+                slug="store-layout",
+                hint="set TUNEKIT_STORE to another folder, or use the tunekit that wrote it",
+            )
+        try:
+            for name in _FOLDERS:
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            marker.write_text(LAYOUT + "\n")
+        except OSError as e:
+            raise StoreError(f"the store {self.root} cannot be written: {e.strerror}", hint="set TUNEKIT_STORE") from e
+        return self
+
+    def object(self, digest: str) -> Path:
+        h = hex_of(digest)
+        return self.root / "objects" / h[:2] / h
+
+    def tree(self, digest: str) -> Path:
+        h = hex_of(digest)
+        return self.root / "trees" / h[:2] / h
+
+    def view(self, digest: str) -> Path:
+        return self.root / "views" / hex_of(digest)
+
+    def actions(self, key: str) -> Path:
+        h = hex_of(key)
+        return self.root / "ac" / h[:2] / h
+
+    def part(self, key: str) -> Path:
+        h = hex_of(key)
+        return self.root / "parts" / h[:2] / h
+
+    def staging(self, key: str) -> Path:
+        return self.root / "staging" / hex_of(key)
+
+    @property
+    def tmp(self) -> Path:
+        return self.root / "tmp"

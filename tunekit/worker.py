@@ -1,0 +1,175 @@
+"""The worker's side of the door.
+
+`python -m tunekit.worker FD GROUP` is a nursery: it imports what a group of rooms shares (`light`: pyarrow;
+`torch`: the training stack), then forks one child per action on request. Every action still has a process of
+its own, in its own process group; an import of 7 s is paid once per build. The nursery itself starts no
+thread and touches no device, so its children may do both.
+
+Nothing survives its parent: nursery and children ask the kernel to be killed with it (PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tunekit.errors import TunekitError
+from tunekit.protocol import Events, Request
+
+PRELOAD = {
+    "light": ("pyarrow", "tunekit.steps.dataset.run", "tunekit.steps.tokens.run"),
+    "torch": ("torch", "transformers", "peft", "trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"),
+}
+
+
+def die_with(parent: int) -> None:
+    """Be killed when `parent` dies, also if it died just now."""
+    import ctypes
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def nursery(channel: socket.socket, group: str) -> None:
+    """Serve until the controller closes the channel. Messages: `{"request": path}` with the event pipe's end."""
+    for name in PRELOAD[group]:
+        importlib.import_module(name)
+    wake_r, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_w)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the controller decides what Ctrl-C means
+    channel.sendall(b'{"ready": true}')
+    while True:
+        ready, _, _ = select.select([channel.fileno(), wake_r], [], [])
+        if wake_r in ready:
+            os.read(wake_r, 4096)
+            _reap(channel)
+        if channel.fileno() in ready:
+            message, fds, _, _ = socket.recv_fds(channel, 1 << 16, 1)
+            if not message:
+                return
+            _spawn(channel, json.loads(message), fds[0])
+
+
+def _reap(channel: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        channel.sendall(json.dumps({"exit": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def _spawn(channel: socket.socket, message: dict[str, Any], fd: int) -> None:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        os.close(fd)
+        channel.sendall(json.dumps({"pid": pid, "request": message["request"]}).encode())
+        return
+    try:
+        channel.close()
+        os.setpgid(0, 0)
+        die_with(parent)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        code = child(Path(message["request"]), fd)
+    except BaseException:
+        traceback.print_exc()
+        code = 70
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def child(path: Path, fd: int) -> int:
+    """Run one action. Its log takes stdout and stderr; what the controller learns goes through the events."""
+    request = Request.from_json(path.read_text())
+    log = os.open(path.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115  (lives as long as the process)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    _environment(request, path.parent)
+    events = Events(request.action, fd, lambda directory: _seal(request, Path(directory)))
+    events.emit("start", pid=os.getpid())
+    try:
+        outputs = _run(request, events)
+    except TunekitError as e:
+        traceback.print_exc()
+        events.emit("error", slug=e.slug, message=e.message, hint=e.hint)
+        return 1
+    except MemoryError:
+        traceback.print_exc()
+        events.emit("error", slug="out-of-memory", message="not enough memory", hint="a smaller micro_batch_size")
+        return 1
+    except Exception as e:
+        traceback.print_exc()
+        events.emit("error", slug="crashed", message=f"{type(e).__name__}: {e}", hint="the log has the traceback")
+        return 1
+    events.emit("done", outputs=outputs)
+    return 0
+
+
+def _environment(request: Request, folder: Path) -> None:
+    """What every room may rely on: threads from the granted cpus, no other library's cache, a clean `out`."""
+    cpus = str(request.resources["cpus"])
+    home = folder / "home"
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[name] = cpus
+    for name, sub in (("HF_HOME", "hf"), ("HF_DATASETS_CACHE", "datasets"), ("TRITON_CACHE_DIR", "triton")):
+        os.environ[name] = str(home / sub)
+    shutil.rmtree(request.out, ignore_errors=True)
+    os.makedirs(request.out)
+    os.makedirs(request.staging, exist_ok=True)
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(request.resources["cpus"])
+    datasets: Any = sys.modules.get("datasets")
+    if datasets is not None:
+        datasets.disable_caching()
+
+
+def _run(request: Request, events: Events) -> dict[str, str]:
+    from tunekit.kinds import kind_of
+
+    room = importlib.import_module(kind_of(request.kind).room + ".run")
+    produced: dict[str, str] = room.run(request, events)
+    sealed: dict[str, str] = {}
+    outputs = {}
+    for role, name in produced.items():
+        if name not in sealed:
+            sealed[name] = _seal(request, Path(request.out) / name)
+        outputs[role] = sealed[name]
+    return outputs
+
+
+def _seal(request: Request, directory: Path) -> str:
+    from tunekit.store.artifacts import seal
+    from tunekit.store.store import Store
+
+    return seal(Store(Path(request.store)), directory)
+
+
+def main(argv: list[str]) -> None:
+    fd, group, parent = int(argv[0]), argv[1], int(argv[2])
+    die_with(parent)
+    with socket.socket(fileno=fd) as channel:
+        nursery(channel, group)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
