@@ -6,10 +6,12 @@ no file but what the scope hands out and runs no project code.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tunekit.label import Label
-from tunekit.spec import NUMERIC, OPERATIONAL, SEMANTIC, Spec, by_class
+
+if TYPE_CHECKING:  # msgspec costs 30 ms: a cached graph is loaded without it
+    from tunekit.spec import Spec
 
 
 class Edge(NamedTuple):
@@ -94,6 +96,8 @@ class Scope(Protocol):
 def action_of(label: Label, kind: str, spec: Spec, *, drop: tuple[str, ...] = (), **more: Any) -> Action:
     """An action whose fields are the spec's, by class. `drop`: fields that enter the key in another way
     (labels, which enter as input digests; code paths, which enter as code digests), or not at all."""
+    from tunekit.spec import NUMERIC, OPERATIONAL, SEMANTIC, by_class
+
     classes = by_class(spec)
     spec_values = {k: v for c in classes.values() for k, v in c.items()}
     return Action(

@@ -165,7 +165,7 @@ class _Reader:
         return self._error(slug, message, self._line(*at), hint)
 
     def _line(self, header: str, nth: int, needle: str) -> int:
-        """The line of `needle` in the nth table called `header` ("": before any table), else the table's own."""
+        """The line of `needle` in the nth table called `header` ("": anywhere), else the table's own."""
         start = 0
         if header:
             heads = [i for i, line in enumerate(self.lines) if line.replace(" ", "") == header]
@@ -173,7 +173,7 @@ class _Reader:
                 return 1
             start = heads[nth]
         for i in range(start, len(self.lines)):
-            if i > start and self.lines[i].startswith("["):
+            if header and i > start and self.lines[i].startswith("["):
                 break
             if needle and needle in self.lines[i]:
                 return i + 1

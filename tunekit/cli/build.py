@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunekit.cli.command import new_parser, open_store, project_root
 from tunekit.errors import LockError, TunekitError
-from tunekit.plan.planner import Planner
-from tunekit.plan.project import open_planner, unchanged, wanted
-from tunekit.store.store import Store
+from tunekit.plan.unchanged import unchanged
+
+if TYPE_CHECKING:  # a no-op imports none of these
+    from pathlib import Path
+
+    from tunekit.plan.planner import Planner
+    from tunekit.store.store import Store
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,9 +41,11 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     root, store = project_root(args), open_store()
     if not (args.overrides or args.force or args.dry_run):
-        done = unchanged(root, store, args.labels)
+        done = unchanged(root, store.root, args.labels)
         if done is not None:
             return _nothing_to_do(len(done), args.json)
+    from tunekit.plan.project import open_planner, wanted
+
     planner = open_planner(root, store, args.overrides)
     labels = wanted(planner, args.labels)
     planner = _locked(planner, args, root, store)
@@ -75,6 +81,8 @@ def _locked(planner: Planner, args: argparse.Namespace, root: Path, store: Store
             return planner
         raise LockError(f"tunekit.lock does not pin {', '.join(missing)}", slug="unlocked", hint="tunekit lock")
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
+    from tunekit.plan.project import open_planner
+
     locking.update(root, planner.graph, planner.inputs, store, offline=args.offline, say=say)
     return open_planner(root, store, args.overrides)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from tunekit.lockfile import Lock
 from tunekit.plan.closure import closure
-from tunekit.plan.state import ABSENT, State
+from tunekit.plan.state import ABSENT, State, site_signature
 
 
 class Inputs:
@@ -79,11 +78,6 @@ class Inputs:
         return found
 
 
-def site_signature() -> dict[str, int]:
-    """Changes when a distribution is installed or removed."""
-    return {p: _mtime(p) for p in sys.path if p.endswith("-packages")}
-
-
 def installed(package: str) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
@@ -91,13 +85,6 @@ def installed(package: str) -> str:
         return version(package).partition("+")[0]
     except PackageNotFoundError:
         return ABSENT
-
-
-def _mtime(path: str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _folders(root: Path, locator: str) -> list[str]:

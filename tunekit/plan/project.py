@@ -42,30 +42,6 @@ def _relative(path: Path, root: Path) -> str:
     return os.path.relpath(path, root) if path.is_relative_to(root) else str(path)
 
 
-def unchanged(root: Path, store: Store, request: list[str]) -> dict[str, str] | None:
-    """What was asked for (label → its view), if it was complete when it was last built and *nothing* has changed
-    since: no watched file, no object of a result, no link in `out/`. Then there is nothing to plan. Else None."""
-    state = State.load(root)
-    done = state.done.get(" ".join(request))
-    if done is None or state.changed or state.store != str(store.root):
-        return None
-    base = str(store.root / "objects") + "/"
-    stat, objects = os.stat, state.objects
-    try:
-        for name, sig in objects.items():
-            s = stat(base + name)
-            if f"{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" != sig:
-                return None
-        for link, view in done.items():
-            if os.readlink(root / link) != view:
-                return None
-    except OSError:
-        return None
-    from tunekit.plan.inputs import site_signature
-
-    return done if state.packages.get("site") == site_signature() else None
-
-
 def wanted(planner: Planner, request: list[str]) -> list[str]:
     """Action labels behind what was asked for (`run:x`, `run:x#tokens`, `run:x@best`); the default without a label."""
     out = []

@@ -12,12 +12,12 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tunekit
-from tunekit.graph import Graph
-from tunekit.hashing import sha256_file
-from tunekit.store.disk import replace
+
+if TYPE_CHECKING:
+    from tunekit.graph import Graph
 
 _RACY = 2_000_000_000
 ABSENT = "-"
@@ -76,6 +76,8 @@ class State:
         return state
 
     def save(self) -> None:
+        from tunekit.store.disk import replace
+
         if not self.dirty or self.frozen:
             return
         self._settle()
@@ -102,12 +104,16 @@ class State:
         """The parsed graph, if no file that it came from has changed."""
         if not self.manifest or not self.changed.isdisjoint(self.manifest):
             return None
+        from tunekit.graph import Graph
+
         try:
             return Graph.from_json(json.loads((self.folder / "graph.json").read_bytes()))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def save_graph(self, graph: Graph, paths: list[str]) -> None:
+        from tunekit.store.disk import replace
+
         self.manifest = paths
         for path in paths:
             self.look(path)
@@ -131,6 +137,8 @@ class State:
         return self._hash(path)
 
     def _hash(self, path: str) -> str:
+        from tunekit.hashing import sha256_file
+
         full = str(self.root / path)
         for _ in range(3):  # edited while being read: read again
             self.look(path)
@@ -146,6 +154,18 @@ def _young(sig: str) -> bool:
     _, _, mtime, ctime = sig.split(":")
     now = time.time_ns()
     return now - int(mtime) < _RACY or now - int(ctime) < _RACY
+
+
+def site_signature() -> dict[str, int]:
+    """Changes when a distribution is installed or removed."""
+    return {p: _mtime(p) for p in sys.path if p.endswith("-packages")}
+
+
+def _mtime(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _made_by() -> list[str]:

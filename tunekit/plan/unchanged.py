@@ -1,0 +1,30 @@
+"""The no-op: is everything that was asked for complete, and has nothing changed since? Stats only, nothing read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tunekit.plan.state import State, site_signature
+
+
+def unchanged(root: Path, store: Path, request: list[str]) -> dict[str, str] | None:
+    """What was asked for (label → its view), if it was complete when it was last built and *nothing* has changed
+    since: no watched file, no object of a result, no link in `out/`. Then there is nothing to plan. Else None."""
+    state = State.load(root)
+    done = state.done.get(" ".join(request))
+    if done is None or state.changed or state.store != str(store):
+        return None
+    base = str(store / "objects") + "/"
+    stat, objects = os.stat, state.objects
+    try:
+        for name, sig in objects.items():
+            s = stat(base + name)
+            if f"{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" != sig:
+                return None
+        for link, view in done.items():
+            if os.readlink(root / link) != view:
+                return None
+    except OSError:
+        return None
+    return done if state.packages.get("site") == site_signature() else None
