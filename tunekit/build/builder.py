@@ -71,13 +71,26 @@ class Builder:
         if missing:
             raise LockError("; ".join(dict.fromkeys(missing)), slug="unlocked", hint="tunekit lock")
         total = sum(n.run for n in nodes.values())
+        self._check_trust(nodes)
         self.listen({"type": "plan", "total": total, "fresh": len(nodes) - total, "order": self._steps(nodes)})
         try:
+            self._warm()
             self._loop()
         finally:
             self._close()
         self._finish()
         return Result(self.executed, self.failed, len(nodes) - len(self.executed), self.records)
+
+    def _check_trust(self, nodes: dict[str, Node]) -> None:
+        """Before anything runs: all code that this build may execute (again, by content, in front of each worker)."""
+        code: dict[str, str] = {}
+        users = []
+        for label, node in nodes.items():
+            if node.run and node.action.code:
+                code |= self.planner.code_digests(node.action)
+                users.append(label)
+        if not self.options.trust:
+            trust.check(self.root, code, ", ".join(users))
 
     def _steps(self, nodes: dict[str, Node]) -> list[dict[str, Any]]:
         return [
@@ -173,7 +186,7 @@ class Builder:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def warm(self) -> None:
+    def _warm(self) -> None:
         """Begin the slow imports of nurseries that the plan will need while light actions run."""
         for label in self.order:
             if self.planner.nodes[label].run:
