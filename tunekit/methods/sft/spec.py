@@ -1,4 +1,7 @@
-"""Supervised fine-tuning: the next-token loss on labelled tokens. On `completion` rows with full weights: pretraining."""
+"""Supervised fine-tuning: the next-token loss on labelled tokens.
+
+On `completion` rows with full weights: pretraining.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,179 @@
+"""The dataset room: where rows come from, what happens to them, and that nothing is lost silently."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+
+import pytest
+
+from tunekit.data.rowset import open_dataset
+from tunekit.errors import ActionError
+from tunekit.steps.dataset.run import run
+
+ROWS = [{"n": i} for i in range(10)]
+JSONL = "".join(json.dumps(row) + "\n" for row in ROWS)
+
+
+def rows_of(ran) -> list[dict]:
+    return list(open_dataset(ran.main).iter_rows())
+
+
+def numbers(ran) -> list[int]:
+    return [row["n"] for row in rows_of(ran)]
+
+
+def test_files_of_a_source(room, source):
+    ran = room(run, {"source": "path:d"}, {"source": [source({"a.jsonl": JSONL})]})
+    assert rows_of(ran) == ROWS and open_dataset(ran.main).shape == "rows"
+    assert ran.said.effective()["ledger"] == {
+        "read": 10,
+        "outside_split": 0,
+        "dropped": 0,
+        "dropped_rows": [],
+        "made": 10,
+        "over_limit": 0,
+        "kept": 10,
+    }
+    assert ran.said.of("progress")[-1]["done"] == 10
+
+
+def test_other_datasets_of_several_chunks(room, dataset):
+    inputs = {"from": [dataset(ROWS, "rows", 7), dataset([{"n": 10, "m": "x"}])]}
+    ran = room(run, {"from": ["dataset:a", "dataset:b"]}, inputs)
+    assert rows_of(ran) == [row | {"m": None} for row in ROWS] + [{"n": 10, "m": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("split", "wanted"),
+    [
+        ("", range(10)),
+        ("[:3]", range(3)),
+        ("[8:]", [8, 9]),
+        ("[2:4]", [2, 3]),
+        ("[:25%]", [0, 1]),
+        ("[50%:70%]", [5, 6]),
+        ("[8:100]", [8, 9]),
+        ("train[:2]", [0, 1]),
+    ],
+)
+def test_split(room, source, split, wanted):
+    ran = room(run, {"source": "path:d", "split": split}, {"source": [source({"train.jsonl": JSONL})]})
+    assert numbers(ran) == list(wanted)
+    assert ran.said.effective()["ledger"]["outside_split"] == 10 - len(list(wanted))
+
+
+def test_order_of_work_is_split_map_shuffle_limit(room, dataset, code):
+    code("def f(row, add):\n    return {'n': row['n'] + add} if row['n'] % 2 else None\n")
+    spec = {"from": ["d"], "split": "[:8]", "map": "data.py:f", "args": {"add": 100}, "shuffle": True, "limit": 3}
+    ran = room(run, spec | {"seed": 5}, {"from": [dataset(ROWS, "rows", 3)]})
+    wanted = [101, 103, 105, 107]
+    random.Random(5).shuffle(wanted)
+    assert numbers(ran) == wanted[:3]
+    ledger = ran.said.effective()["ledger"]
+    assert ledger == {
+        "read": 10,
+        "outside_split": 2,
+        "dropped": 4,
+        "dropped_rows": [0, 2, 4, 6],
+        "made": 4,
+        "over_limit": 1,
+        "kept": 3,
+    }
+
+
+def test_map_may_make_several_rows(room, dataset, code):
+    code("def f(row):\n    return [row] * row['n']\n")
+    ran = room(run, {"from": ["d"], "map": "data.py:f", "limit": 4}, {"from": [dataset(ROWS)]})
+    assert numbers(ran) == [1, 2, 2, 3]
+    assert ran.said.effective()["ledger"]["dropped_rows"] == [0]
+
+
+def test_the_ledger_names_the_first_twenty_dropped(room, dataset, code):
+    code("def f(row):\n    return row if row['n'] == 49 else None\n")
+    ran = room(run, {"from": ["d"], "map": "data.py:f"}, {"from": [dataset([{"n": i} for i in range(50)])]})
+    ledger = ran.said.effective()["ledger"]
+    assert ledger["dropped"] == 49 and ledger["dropped_rows"] == list(range(20))
+
+
+def test_make_is_called_with_args_and_seed(room, code):
+    code("def make(count, seed):\n    for i in range(count):\n        yield {'n': i + seed}\n")
+    ran = room(run, {"source": "make:data.py:make", "args": {"count": 3}, "seed": 7})
+    assert numbers(ran) == [7, 8, 9]
+
+
+def failed(room, spec, inputs=None) -> ActionError:
+    with pytest.raises(ActionError) as e:
+        room(run, spec, inputs)
+    assert e.value.hint or e.value.slug.startswith("code")
+    return e.value
+
+
+@pytest.mark.parametrize(
+    ("body", "slug", "message"),
+    [
+        (
+            "return {'n': 1 // (row['n'] - 12)}",
+            "map-failed",
+            "data.py:f raised ZeroDivisionError on row 12 (b.jsonl, its row 2)",
+        ),
+        ("return 3", "map-result", "data.py:f returned int on row 0 (a.jsonl)"),
+        ("return {1: 2}", "map-result", "returned dict on row 0"),
+        ("return [row, 3]", "map-result", "returned list on row 0"),
+        ("return None", "empty-dataset", "no rows"),
+    ],
+)
+def test_a_map_that_goes_wrong(room, source, code, body, slug, message):
+    code(f"def f(row):\n    {body}\n")
+    more = "".join(json.dumps({"n": i}) + "\n" for i in range(10, 20))
+    inputs = {"source": [source({"a.jsonl": JSONL, "b.jsonl": more})]}
+    error = failed(room, {"source": "path:d", "map": "data.py:f"}, inputs)
+    assert error.slug == slug and message in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "slug", "message"),
+    [
+        ("yield {'n': 1}\n    raise ValueError('x')", "make-failed", "data.py:make raised ValueError at row 1: x"),
+        ("return [3]", "make-result", "data.py:make, row 0: int"),
+        ("return None", "make-failed", "raised TypeError at row 0"),
+        ("yield from ()", "empty-dataset", "no rows"),
+    ],
+)
+def test_a_make_that_goes_wrong(room, code, body, slug, message):
+    code(f"def make(seed):\n    {body}\n")
+    error = failed(room, {"source": "make:data.py:make"})
+    assert error.slug == slug and message in error.message
+
+
+def test_a_wrong_shape_names_the_row_as_it_was_read(room, source):
+    files = {"a.jsonl": '{"text": "x"}\n' * 3, "b.jsonl": '{"text": "x"}\n{"text": ""}\n'}
+    spec = {"source": "path:d", "format": "completion", "shuffle": True}
+    error = failed(room, spec, {"source": [source(files)]})
+    assert error.slug == "wrong-shape"
+    assert error.message.startswith("row 4 (b.jsonl, its row 1) is not a `completion` row: `text` is ''")
+
+
+@pytest.mark.parametrize("spec", [{"from": ["d"], "split": "train"}, {"source": "make:data.py:make", "split": "train"}])
+def test_only_files_have_named_splits(room, dataset, code, spec):
+    code("def make(seed):\n    return [{}]\n")
+    with pytest.raises(ActionError) as e:
+        room(run, spec, {"from": [dataset(ROWS)]} if "from" in spec else None)
+    assert e.value.slug == "unknown-split"
+
+
+def test_warnings_of_the_reader_are_events(room, source):
+    ran = room(run, {"source": "path:d"}, {"source": [source({"a.jsonl": JSONL, "README.md": "x"})]})
+    assert ran.said.warnings() == ["files-left-out"]
+
+
+def test_a_chain_of_tiny_datasets_is_cheap(room, dataset):
+    inputs = {"from": [dataset(ROWS[:1])]}
+    room(run, {"from": ["d"]}, inputs)
+    best = 1.0
+    for _ in range(10):
+        start = time.perf_counter()
+        room(run, {"from": ["d"]}, inputs)
+        best = min(best, time.perf_counter() - start)
+    assert best < 0.005

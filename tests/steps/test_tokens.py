@@ -1,0 +1,212 @@
+"""The tokens room: parts, their reuse, the ledger and the gate."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tunekit.data.encoder import Encoder
+from tunekit.data.rowset import open_dataset
+from tunekit.data.tokenset import open_tokens
+from tunekit.data.vocabulary import open_vocabulary
+from tunekit.errors import ActionError
+from tunekit.hashing import sha256_file
+from tunekit.steps.tokens.part import load_ledger, make_part
+from tunekit.steps.tokens.run import run
+
+SPEC = {"items": [{"format": "chat"}]}
+
+
+def sealed_by_chunk(ran, given) -> dict[str, Path]:
+    """Chunk digest → the directory its part was sealed into."""
+    outputs = {e["part"]: ran.said.sealed / e["output"][7:] for e in ran.said.of("part")}
+    return {p["input"]: outputs[p["part"]] for p in given.parts if p["part"] in outputs}
+
+
+@pytest.fixture
+def vocabulary_of(chatml):
+    return open_vocabulary(chatml.path)
+
+
+@pytest.fixture
+def no_encoding(monkeypatch):
+    """Whoever tokenizes now fails."""
+
+    def refuse(*_):
+        raise AssertionError("tokenized although the part was there")
+
+    return lambda: monkeypatch.setattr(Encoder, "encode", refuse)
+
+
+@pytest.mark.parametrize("chunk_rows", [None, 16])
+def test_rows_come_back_with_labels(room, dataset, chatml, chat_rows, chunk_rows):
+    data = dataset(chat_rows, "chat", chunk_rows)
+    ran = room(run, SPEC, {"data": [data], "tokenizer": [chatml]})
+    tokens = open_tokens(ran.main)
+    (item,) = tokens.items
+    encoded = list(Encoder(open_vocabulary(chatml.path), "chat", "assistant").encode(chat_rows))
+    assert list(item.rows()) == [(e.input_ids, e.labelled) for e in encoded]
+    assert list(item.row_numbers()) == list(range(30))
+    assert (item.row_count, item.shape, item.train_on) == (30, "chat", "assistant")
+    assert item.tokens == sum(len(e.input_ids) for e in encoded)
+    assert item.labelled == sum(sum(e.labelled) for e in encoded)
+    assert [p.first_row for p in item.parts] == ([0, 16] if chunk_rows else [0])
+    for part in item.parts:
+        assert sha256_file(ran.main / "parts" / f"{part.digest[7:]}.arrow") == part.digest
+    assert {p.name for p in ran.main.iterdir()} == {"tokens.json", "parts"}
+    assert tokens.pad_token_id is not None and tokens.pad_token_id != tokens.eos_token_id
+    assert tokens.vocab_size == open_vocabulary(chatml.path).size
+
+
+def test_parts_are_sealed_and_a_second_run_tokenizes_nothing(room, dataset, chatml, chat_rows, with_parts, no_encoding):
+    data = with_parts(dataset(chat_rows, "chat", 8))
+    first = room(run, SPEC, {"data": [data], "tokenizer": [chatml]})
+    assert [e["part"] for e in first.said.of("part")] == [p["part"] for p in data.parts]
+    no_encoding()
+    again = with_parts(data, sealed_by_chunk(first, data))
+    second = room(run, SPEC, {"data": [again], "tokenizer": [chatml]})
+    assert second.said.of("part") == []
+    assert (second.main / "tokens.json").read_bytes() == (first.main / "tokens.json").read_bytes()
+    assert list(open_tokens(second.main).items[0].rows()) == list(open_tokens(first.main).items[0].rows())
+
+
+def test_only_the_missing_part_is_made_and_its_place_may_change(room, dataset, chatml, chat_rows, with_parts):
+    data = with_parts(dataset(chat_rows[8:], "chat", 8))
+    known = sealed_by_chunk(room(run, SPEC, {"data": [data], "tokenizer": [chatml]}), data)
+    before = {p: p.stat().st_mtime_ns for d in known.values() for p in d.iterdir()}
+    longer = with_parts(dataset(chat_rows, "chat", 8), known)
+    ran = room(run, SPEC, {"data": [longer], "tokenizer": [chatml]})
+    assert [e["part"] for e in ran.said.of("part")] == [longer.parts[0]["part"]]
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    (item,) = open_tokens(ran.main).items
+    assert list(item.row_numbers()) == list(range(30))
+    fresh = room(run, SPEC, {"data": [dataset(chat_rows, "chat", 8)], "tokenizer": [chatml]})
+    assert (ran.main / "tokens.json").read_bytes() == (fresh.main / "tokens.json").read_bytes()
+
+
+def test_a_view_of_links_is_reused_by_content(room, dataset, chatml, chat_rows, with_parts, tmp_path):
+    data = with_parts(dataset(chat_rows, "chat"))
+    ((digest, sealed),) = sealed_by_chunk(room(run, SPEC, {"data": [data], "tokenizer": [chatml]}), data).items()
+    view = tmp_path / "view"
+    view.mkdir()
+    for file in sealed.iterdir():
+        (view / file.name).symlink_to(os.path.relpath(file, view))
+    ran = room(run, SPEC, {"data": [with_parts(data, {digest: view})], "tokenizer": [chatml]})
+    (file,) = (ran.main / "parts").iterdir()
+    assert not file.is_symlink() and "sha256:" + file.stem == sha256_file(file)
+
+
+def test_a_chunk_that_comes_twice_is_made_once(room, dataset, chatml, chat_rows, with_parts):
+    data = with_parts(dataset(chat_rows[:2] * 2, "chat", 2))
+    ran = room(run, SPEC, {"data": [data], "tokenizer": [chatml]})
+    assert len(ran.said.of("part")) == 1
+    (item,) = open_tokens(ran.main).items
+    assert item.row_count == 4 and list(item.row_numbers()) == [0, 1, 2, 3]
+
+
+def test_what_a_killed_attempt_left_is_replaced_and_never_written_into(vocabulary_of, dataset, chat_rows, tmp_path):
+    directory, artifact = tmp_path / "part", tmp_path / "artifact.arrow"
+    directory.mkdir()
+    artifact.write_bytes(b"an artifact's bytes")
+    (directory / "tokens.arrow").hardlink_to(artifact)
+    ((_, table),) = open_dataset(dataset(chat_rows, "chat").path).chunks()
+    ledger = make_part(directory, table, Encoder(vocabulary_of, "chat", "assistant"), 0)
+    assert artifact.read_bytes() == b"an artifact's bytes"
+    assert sha256_file(directory / "tokens.arrow") == ledger.digest == load_ledger(directory).digest
+
+
+def test_items_have_their_own_settings(room, dataset, chatml, chat_rows):
+    spec = {"items": [{"format": "chat", "train_on": "all"}, {}, {"format": "completion"}]}
+    chat = dataset(chat_rows, "chat")
+    texts = dataset([{"text": "it is 4"}, {"text": "it is 9"}], "completion", 1)
+    ran = room(run, spec, {"data": [chat, chat, texts], "tokenizer": [chatml]})
+    everything, turns, completions = open_tokens(ran.main).items
+    assert everything.labelled == everything.tokens == turns.tokens > turns.labelled
+    assert completions.labelled == completions.tokens and completions.row_count == 2
+    ratios = [i["supervised_ratio"] for i in ran.said.effective()["items"]]
+    assert ratios[0] == ratios[2] == 1.0 and 0 < ratios[1] < 1
+    (gate,) = ran.said.of("gate")
+    assert gate["name"] == "supervised_ratio" and gate["passed"] and gate["wanted"] == "> 0"
+
+
+def test_rows_without_a_label_are_left_out_aloud(room, dataset, chatml, chat_rows):
+    mute = {"messages": [{"role": "user", "content": "hi"}]}
+    ran = room(run, SPEC, {"data": [dataset([mute, *chat_rows[:3], mute], "chat", 2)], "tokenizer": [chatml]})
+    (item,) = open_tokens(ran.main).items
+    assert item.ledger == {"read": 5, "kept": 3, "straddling": 0, "unlabelled": 2, "unlabelled_rows": [0, 4]}
+    assert list(item.row_numbers()) == [1, 2, 3] and ran.said.warnings() == ["unlabelled"]
+
+
+def test_no_label_at_all_is_an_error(room, dataset, chatml):
+    mute = {"messages": [{"role": "user", "content": "hi"}]}
+    with pytest.raises(ActionError, match="none of its 2 rows") as e:
+        room(run, SPEC, {"data": [dataset([mute] * 2, "chat")], "tokenizer": [chatml]})
+    assert e.value.slug == "no-labels"
+
+
+def test_an_error_names_the_row_of_the_dataset(room, dataset, chatml, chat_rows):
+    (Path(chatml.path) / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ raise_exception('no 5') if '5' in m.content }}x{% endfor %}"
+    )
+    with pytest.raises(ActionError, match="row 5: the chat template refuses"):
+        room(run, SPEC, {"data": [dataset(chat_rows, "chat", 4)], "tokenizer": [chatml]})
+
+
+def test_parts_that_are_not_the_chunks_are_refused(room, dataset, chatml, chat_rows, with_parts):
+    other = with_parts(dataset(chat_rows[:3], "chat"))
+    with pytest.raises(ActionError) as e:
+        room(run, SPEC, {"data": [dataset(chat_rows, "chat")._replace(parts=other.parts)], "tokenizer": [chatml]})
+    assert e.value.slug == "wrong-parts"
+
+
+def test_a_template_that_prints_the_date_says_so(room, dataset, chatml, chat_rows):
+    file = Path(chatml.path) / "chat_template.jinja"
+    file.write_text("{{ strftime_now('%d %b %Y') }}" + file.read_text())
+    ran = room(run, SPEC, {"data": [dataset(chat_rows, "chat")], "tokenizer": [chatml]})
+    assert ran.said.warnings() == ["template-clock"]
+    ids = next(open_tokens(ran.main).items[0].rows())[0]
+    assert open_vocabulary(chatml.path).tokenizer.decode(ids).startswith("26 Jul 2024")
+
+
+SCRIPT = """
+import json, sys
+from tunekit.protocol import Events, Request
+from tunekit.steps.tokens.run import run
+run(Request.from_json(open(sys.argv[1]).read()), Events("x", -1))
+"""
+
+
+def test_bytes_are_the_same_in_another_process(room, dataset, chatml, chat_rows, tmp_path):
+    data = dataset(chat_rows, "chat", 16)
+    here = room(run, SPEC, {"data": [data], "tokenizer": [chatml]}).main
+    out = tmp_path / "elsewhere" / "out"
+    out.mkdir(parents=True)
+    request = {
+        "protocol": 1,
+        "action": "run:x#tokens",
+        "key": "",
+        "kind": "tokens",
+        "spec": SPEC,
+        "inputs": {"data": [data._asdict()], "tokenizer": [chatml._asdict()]},
+        "code": {},
+        "code_root": "",
+        "staging": str(tmp_path / "elsewhere"),
+        "out": str(out),
+        "store": "",
+        "resources": {},
+        "seed": 0,
+        "provenance": {},
+    }
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(request))
+    env = {**os.environ, "PYTHONHASHSEED": "4711", "RAYON_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", SCRIPT, str(file)], env=env, check=True, cwd=Path(__file__).parents[2])
+    there = out / "main"
+    assert (there / "tokens.json").read_bytes() == (here / "tokens.json").read_bytes()
+    assert {p.name for p in (there / "parts").iterdir()} == {p.name for p in (here / "parts").iterdir()}
+    assert len(open_dataset(data.path).chunk_list) == 2

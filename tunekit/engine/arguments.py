@@ -1,0 +1,129 @@
+"""A run's declared settings → the TrainingArguments of Transformers that TRL's configs extend."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import torch
+
+from tunekit.errors import ActionError
+from tunekit.methods.spec import Run
+from tunekit.protocol import Request
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+Config = TypeVar("Config", bound="TrainingArguments")
+
+
+class Batch(NamedTuple):
+    """How one optimizer step's rows are cut: size = micro * accumulation * world, exactly."""
+
+    size: int
+    micro: int
+    accumulation: int
+    world: int
+
+
+def world_size() -> int:
+    """Processes of this action, as the launcher (torchrun, accelerate) says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def batch_of(spec: Run) -> Batch:
+    """ActionError `batch-remainder` if the rows of a step do not divide over devices and forward passes."""
+    world = world_size()
+    micro = spec.micro_batch_size or spec.batch_size // world
+    if micro < 1 or spec.batch_size % (micro * world):
+        raise ActionError(
+            f"batch_size {spec.batch_size} is not a multiple of micro_batch_size {micro} x {world} devices",
+            slug="batch-remainder",
+            hint="accumulation = batch_size / (micro_batch_size x devices) must be whole",
+        )
+    return Batch(spec.batch_size, micro, spec.batch_size // (micro * world), world)
+
+
+def save_steps(spec: Run) -> int:
+    """Checkpoints fall on logged steps, so that a resumed run's metrics history is that of a straight one."""
+    return -(-spec.checkpoint_steps // spec.logging_steps) * spec.logging_steps
+
+
+def training_arguments(cls: type[Config], spec: Run, request: Request, **more: Any) -> Config:
+    """`cls` (SFTConfig, GRPOConfig, …) with the settings that all methods share; `more` adds or overrides.
+
+    Raises ActionError: `batch-remainder`, `warmup-without-schedule`, `no-bf16`.
+    """
+    if spec.lr_scheduler == "constant" and spec.warmup_ratio:
+        raise ActionError(
+            "lr_scheduler = 'constant' has no warm-up, but warmup_ratio is set",
+            slug="warmup-without-schedule",
+            hint='use lr_scheduler = "constant_with_warmup", or leave warmup_ratio out',
+        )
+    cuda = torch.cuda.is_available()
+    if spec.dtype == "bfloat16" and cuda and not torch.cuda.is_bf16_supported():
+        raise ActionError("this GPU has no bfloat16", slug="no-bf16", hint='use dtype = "float32"')
+    batch = batch_of(spec)
+    settings: dict[str, Any] = {
+        "output_dir": request.staging,
+        "per_device_train_batch_size": batch.micro,
+        "per_device_eval_batch_size": batch.micro,
+        "gradient_accumulation_steps": batch.accumulation,
+        "num_train_epochs": spec.epochs,
+        "max_steps": spec.max_steps or -1,
+        "bf16": spec.dtype == "bfloat16",
+        "fp16": False,
+        "use_cpu": not cuda,
+    }
+    settings |= _optimizer(spec) | _reporting(spec) | _checkpointing(cls, spec) | _data(spec)
+    return cls(**(settings | more))
+
+
+def _optimizer(spec: Run) -> dict[str, Any]:
+    return {
+        "optim": spec.optimizer,
+        "learning_rate": spec.learning_rate,
+        "lr_scheduler_type": spec.lr_scheduler,
+        # A share below 1; Transformers reads 1.0 as one step.
+        "warmup_steps": min(spec.warmup_ratio, 1 - 1e-9),
+        "weight_decay": spec.weight_decay,
+        "adam_beta1": spec.adam_beta1,
+        "adam_beta2": spec.adam_beta2,
+        "max_grad_norm": spec.max_grad_norm,
+    }
+
+
+def _reporting(spec: Run) -> dict[str, Any]:
+    return {
+        "logging_strategy": "steps",
+        "logging_steps": spec.logging_steps,
+        # The filter replaces a NaN by an average: a diverged run would look healthy.
+        "logging_nan_inf_filter": False,
+        "report_to": list(spec.report_to) or "none",
+        "disable_tqdm": True,
+        "push_to_hub": False,
+    }
+
+
+def _checkpointing(cls: type[Any], spec: Run) -> dict[str, Any]:
+    known = {f.name for f in dataclasses.fields(cls)}
+    # Renamed in Transformers 5; setting the old name there warns.
+    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return {
+        name: spec.gradient_checkpointing,
+        "save_strategy": "steps",
+        "save_steps": save_steps(spec),
+        "save_total_limit": 2,
+        "eval_strategy": "no",
+    }
+
+
+def _data(spec: Run) -> dict[str, Any]:
+    return {
+        "seed": spec.seed,
+        "data_seed": spec.seed,
+        "dataloader_num_workers": 0,
+        "dataloader_drop_last": False,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }

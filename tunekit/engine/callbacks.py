@@ -1,0 +1,88 @@
+"""What a training run says while it runs, and where it may be stopped.
+
+The metrics history is Transformers' own `log_history`, which every checkpoint carries: a resumed run first
+repeats the history up to its checkpoint, so that the events of the last process are always the whole history,
+equal to that of an uninterrupted run. Times are progress, never metrics.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tunekit.protocol import Events
+
+# Figures that depend on the clock or restart with the process.
+_TIMES = ("runtime", "_per_second", "step_time", "profiling/", "total_flos", "preparation_time")
+
+
+def figures_of(entry: dict[str, Any], drop: tuple[str, ...] = ()) -> dict[str, float]:
+    """The metrics among one entry of a log history: finite numbers, without times and bookkeeping."""
+    skipped = {"step", "epoch", "train_loss", *drop}
+    return {
+        name: float(value)
+        for name, value in entry.items()
+        if name not in skipped
+        and isinstance(value, (int, float))
+        and math.isfinite(value)
+        and not any(t in name for t in _TIMES)
+    }
+
+
+def metrics_of(state: TrainerState, drop: tuple[str, ...] = ()) -> list[dict[str, float]]:
+    """The metrics history so far: one dict per logged entry, with `step`."""
+    found = ((entry["step"], figures_of(entry, drop)) for entry in state.log_history if "train_loss" not in entry)
+    return [{"step": step, **figures} for step, figures in found if figures]
+
+
+class Reporter(TrainerCallback):
+    """Training → events. `drop`: figures of the trainer that do not survive a resume; `shown`: those that go
+    with the progress."""
+
+    def __init__(self, events: Events, drop: tuple[str, ...] = (), shown: tuple[str, ...] = ("loss", "reward")) -> None:
+        self._events = events
+        self._drop = drop
+        self._shown = shown
+        self._latest: dict[str, float] = {}
+        self._clock = (0.0, 0)  # (seconds, tokens seen) at the last step
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._clock = (time.monotonic(), int(state.num_input_tokens_seen))
+        for point in metrics_of(state, self._drop):
+            self._emit(int(point.pop("step")), point)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if logs and "train_loss" not in logs:
+            self._emit(state.global_step, figures_of(logs, self._drop))
+            bad = sorted(k for k, v in logs.items() if isinstance(v, float) and not math.isfinite(v))
+            if bad:
+                self._events.warning("not-finite", f"step {state.global_step}: {', '.join(bad)} is not finite")
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            # The last step is in the history whatever logging_steps is. Its weights are about to be saved as the
+            # artifact; a checkpoint there would be one that cannot be trained on from.
+            control.should_log = True
+            control.should_save = False
+        now, seen = time.monotonic(), int(state.num_input_tokens_seen)
+        before, tokens = self._clock
+        speed = {"tokens_per_s": round((seen - tokens) / max(now - before, 1e-6), 1)} if seen > tokens else {}
+        self._clock = (now, seen)
+        self._events.progress(state.global_step, state.max_steps, "step", **self._latest, **speed)
+
+    def _emit(self, step: int, figures: dict[str, float]) -> None:
+        if figures:
+            self._events.metric(step, **figures)
+            self._latest |= {k: figures[k] for k in self._shown if k in figures}

@@ -1,0 +1,64 @@
+"""The one definition of an evaluation loss: total negative log-likelihood over labelled tokens.
+
+A mean of batch means would depend on the batch size; this depends on the data alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from tunekit.engine.rows import Tokens
+
+
+class TokenLoss(NamedTuple):
+    """Sum of -ln p (natural logarithm) and how many tokens it is over."""
+
+    nll: float
+    tokens: int
+
+    @property
+    def mean(self) -> float:
+        return self.nll / max(self.tokens, 1)
+
+
+def batches(tokens: Tokens, spans: np.ndarray, size: int, device: Any) -> Iterator[dict[str, torch.Tensor]]:
+    """Right-padded batches of `size` sequences in order: input_ids, attention_mask, labels, each [B, T]."""
+    for i in range(0, len(spans), size):
+        rows = [tokens.sequence(*(int(x) for x in span)) for span in spans[i : i + size]]
+        width = max(len(ids) for ids, _ in rows)
+        ids_BT = torch.full((len(rows), width), tokens.pad_token_id)
+        labels_BT, mask_BT = torch.full_like(ids_BT, -100), torch.zeros_like(ids_BT)
+        for r, (ids, labels) in enumerate(rows):
+            ids_BT[r, : len(ids)] = torch.tensor(ids)
+            labels_BT[r, : len(ids)] = torch.tensor(labels)
+            mask_BT[r, : len(ids)] = 1
+        batch = {"input_ids": ids_BT, "attention_mask": mask_BT, "labels": labels_BT}
+        yield {name: value.to(device) for name, value in batch.items()}
+
+
+@torch.no_grad()
+def token_loss(
+    model: Any, tokens: Tokens, spans: np.ndarray, size: int, done: Callable[[int], None] | None = None
+) -> TokenLoss:
+    """Loss of `model` (in eval mode) on `spans`; `done` hears how many sequences are behind it."""
+    sums: list[float] = []
+    count = seen = 0
+    for batch in batches(tokens, spans, size, model.device):
+        labels_BT = batch.pop("labels")
+        logits_BTV = model(**batch, use_cache=False).logits
+        for logits_TV, labels_T in zip(logits_BTV, labels_BT, strict=True):
+            kept = labels_T[1:] != -100
+            wanted = labels_T[1:][kept]
+            # One row at a time: the fp32 copy of a whole batch's logits would be the largest tensor of an evaluation.
+            sums.append(cross_entropy(logits_TV[:-1][kept].float(), wanted, reduction="sum").item())
+            count += len(wanted)
+        seen += len(labels_BT)
+        if done:
+            done(seen)
+    return TokenLoss(math.fsum(sums), count)
