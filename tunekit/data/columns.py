@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from tunekit.data.arrays import array_of
 from tunekit.errors import ActionError
 
 Row: TypeAlias = dict[str, Any]
@@ -74,8 +75,8 @@ def table_of(rows: list[Row], schema: pa.Schema, first_row: int = 0) -> pa.Table
     for field in schema:
         values = [row.get(field.name) for row in rows]
         try:
-            arrays.append(pa.array(values, type=field.type))
-        except (pa.ArrowException, ValueError, OverflowError) as e:
+            arrays.append(array_of(values, field.type))
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as e:
             number, why = _first_bad(values, field.type, str(e))
             raise ActionError(
                 f"column `{field.name}`, row {first_row + number}: {why}", slug="mixed-types", hint=_WAY_OUT
@@ -86,8 +87,8 @@ def table_of(rows: list[Row], schema: pa.Schema, first_row: int = 0) -> pa.Table
 def _first_bad(values: list[Any], type: pa.DataType, why: str) -> tuple[int, str]:
     for number, value in enumerate(values):
         try:
-            pa.array([value], type=type)
-        except (pa.ArrowException, ValueError, OverflowError) as e:
+            array_of([value], type)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as e:
             return number, str(e)
     return 0, why
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from tunekit.data.arrays import array_of
 from tunekit.data.encoder import Encoded
 from tunekit.data.rowset import iter_table, map_table, read_index, write_index
 from tunekit.hashing import hex_of
@@ -119,9 +120,9 @@ def write_part(file: Path, rows: Iterable[tuple[int, Encoded]]) -> None:
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         while batch := list(islice(left, _BATCH)):
             columns = [
-                pa.array([e.input_ids for _, e in batch], type=SCHEMA.field(0).type),
-                pa.array([e.labelled for _, e in batch], type=SCHEMA.field(1).type),
-                pa.array([number for number, _ in batch], type=pa.int64()),
+                array_of([e.input_ids for _, e in batch], SCHEMA.field(0).type),
+                array_of([e.labelled for _, e in batch], SCHEMA.field(1).type),
+                array_of([number for number, _ in batch], pa.int64()),
             ]
             writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
 

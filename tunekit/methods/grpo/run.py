@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.engine.determinism import make_deterministic
@@ -36,10 +35,6 @@ def run(request: Request, events: Events) -> dict[str, str]:
     """
     spec = msgspec.convert(request.spec, Grpo)
     determinism = make_deterministic(spec.seed)
-    # Deterministic mode also fills fresh memory, to show reads of it; for TRL's log-probability buffers that costs a
-    # quarter of a step.
-    deterministic: Any = torch.utils.deterministic
-    deterministic.fill_uninitialized_memory = False
     prompts = _prompts(spec, request)
     order = order_of(spec, len(prompts))
     events.effective(prompts={"rows": len(prompts), "longest": max(len(p.ids) for p in prompts)})

@@ -49,7 +49,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
         figures = _loss(request, events, spec, loaded)
     rounded = _rounded(figures)
     out = Path(request.out) / "main"
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     write_json(out / "results.json", rounded)
     events.effective(summary={k: v for k, v in rounded.items() if isinstance(v, (int, float))})
     return {"main": "main"}
