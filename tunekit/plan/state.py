@@ -46,6 +46,7 @@ class State:
         self.packages: dict[str, Any] = {}
         self.memo: dict[str, list[Any]] = {}
         self.trees: dict[str, list[str]] = {}
+        self.views: dict[str, list[str]] = {}
         self.objects: dict[str, str] = {}
         self.done: dict[str, dict[str, str]] = {}
         self.store = ""
@@ -54,7 +55,8 @@ class State:
         self.frozen = False  # true: never saved
 
     _SAVED = (
-        "watch", "digests", "manifest", "sources", "closures", "packages", "memo", "trees", "objects", "done", "store",
+        "watch", "digests", "manifest", "sources", "closures", "packages", "memo", "trees", "views", "objects", "done",
+        "store",
     )  # fmt: skip
 
     @classmethod
@@ -95,10 +97,14 @@ class State:
             self.dirty = True
 
     def _settle(self) -> None:
-        """Hash what was read too soon after its change once more, so that the next no-op need not."""
+        """Look at what was read too soon after its change once more, so that the next no-op need not. A file that
+        did change in between keeps a signature that cannot match."""
         for path in [p for p, sig in self.watch.items() if sig.endswith("?")]:
-            if path in self.digests:
-                self._hash(path)
+            old = self.digests.get(path)
+            if old is None:
+                self.look(path)
+            elif self._hash(path) != old:
+                self.digests[path], self.watch[path] = old, "?"
 
     def load_graph(self) -> Graph | None:
         """The parsed graph, if no file that it came from has changed."""
@@ -107,8 +113,9 @@ class State:
         from tunekit.graph import Graph
 
         try:
-            return Graph.from_json(json.loads((self.folder / "graph.json").read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError):
+            body = json.loads((self.folder / "graph.json").read_bytes())
+            return Graph.from_json(body["graph"]) if body["site"] == site_signature() else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def save_graph(self, graph: Graph, paths: list[str]) -> None:
@@ -116,8 +123,12 @@ class State:
 
         self.manifest = paths
         for path in paths:
-            self.look(path)
-        replace(self.folder / "graph.json", json.dumps(graph.to_json(), separators=(",", ":")).encode())
+            if (self.root / path).is_file():
+                self._hash(path)
+            else:
+                self.look(path)
+        body = {"site": site_signature(), "graph": graph.to_json()}  # an installed package may bring kinds
+        replace(self.folder / "graph.json", json.dumps(body, separators=(",", ":")).encode())
         self.dirty = True
 
     def look(self, path: str) -> str:
@@ -151,9 +162,8 @@ class State:
 
 
 def _young(sig: str) -> bool:
-    _, _, mtime, ctime = sig.split(":")
-    now = time.time_ns()
-    return now - int(mtime) < _RACY or now - int(ctime) < _RACY
+    """Whether a file may change again without a new signature. Only the kernel sets ctime; mtimes may be of 2099."""
+    return time.time_ns() - int(sig.rpartition(":")[2]) < _RACY
 
 
 def site_signature() -> dict[str, int]:
