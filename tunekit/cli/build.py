@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             return _nothing_to_do(len(done), args.json)
     from tunekit.plan.project import open_planner, wanted
 
-    planner = open_planner(root, store, args.overrides)
+    planner = open_planner(root, store, args.overrides, keep=not args.dry_run)
     labels = wanted(planner, args.labels)
     planner = _locked(planner, args, root, store)
     planner.forced = set(wanted(planner, args.force)) if args.force else set()

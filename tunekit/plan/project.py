@@ -16,8 +16,9 @@ from tunekit.store.store import Store
 LOCK = "tunekit.lock"
 
 
-def open_planner(root: Path, store: Store, overrides: list[str] | None = None) -> Planner:
+def open_planner(root: Path, store: Store, overrides: list[str] | None = None, *, keep: bool = True) -> Planner:
     """A planner on the project as it is now. With `overrides` nothing is cached: they are of one call only.
+    `keep=False`: nothing at all is written to the project (verbs that only look).
 
     Raises DeclarationError with every problem of every TOML file, and LockError.
     """
@@ -30,11 +31,12 @@ def open_planner(root: Path, store: Store, overrides: list[str] | None = None) -
         problems: list[Problem] = []
         manifest = load(root, overrides or [], problems)
         graph, code = build_graph(manifest, problems)
-        if overrides:
+        if overrides or not keep:
             state.frozen = True
         else:
             paths = [*manifest.files, *manifest.folders, *code, root / LOCK]
             state.save_graph(graph, list(dict.fromkeys(_relative(p, root) for p in paths)))
+    state.frozen = state.frozen or not keep
     return Planner(graph, state, store, Inputs(root, state, load_lock(root / LOCK)))
 
 

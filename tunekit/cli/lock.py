@@ -1,0 +1,88 @@
+"""`tunekit lock`: pin sources in tunekit.lock. Runs no project code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tunekit.cli.command import new_parser, open_store, print_json, project_root
+from tunekit.errors import LockError, UsageError, nearest
+from tunekit.lockfile import Lock
+
+
+def parser() -> argparse.ArgumentParser:
+    p = new_parser(
+        "lock",
+        "Pin the sources that tunekit.lock does not have, drop those that nothing names any more, keep the rest.\n"
+        "`path:` sources need no pin: version control has them.",
+        "tunekit lock\ntunekit lock --check    (CI: exit 3 if it would change)\n"
+        "tunekit lock --upgrade                    (everything)\ntunekit lock --upgrade pypi:corpus#data/train.jsonl",
+    )
+    p.add_argument("--check", action="store_true", help="change nothing; exit 3 if the lock is out of date")
+    p.add_argument("--upgrade", nargs="*", metavar="SOURCE", help="pin anew, with the environment (default: all)")
+    p.add_argument("--offline", action="store_true", help="touch no network")
+    p.add_argument("--json", action="store_true")
+    return p
+
+
+def run(args: argparse.Namespace) -> int:
+    from tunekit.build import locking
+    from tunekit.plan.project import open_planner
+
+    root, store = project_root(args), open_store()
+    planner = open_planner(root, store, keep=not args.check)
+    before = planner.inputs.lock
+    known = locking.locked_sources(planner.graph)
+    if args.check:
+        return _check(known, before, as_json=args.json)
+    upgrade = tuple(_upgrades(args.upgrade, known))
+    say = lambda text: print(text, file=sys.stderr)  # noqa: E731
+    after = locking.update(
+        root, planner.graph, planner.inputs, store, offline=args.offline, say=say, upgrade=upgrade
+    )  # fmt: skip
+    _report(before, after, as_json=args.json)
+    return 0
+
+
+def _upgrades(asked: list[str] | None, known: list[str]) -> list[str]:
+    if asked is None:
+        return []
+    for source in asked:
+        if source not in known:
+            hint = nearest(source, known) or "this project has no source that needs a pin"
+            raise UsageError(f"no target names the source `{source}`", slug="unknown-source", hint=hint)
+    return asked or known
+
+
+def _check(known: list[str], lock: Lock, *, as_json: bool) -> int:
+    missing = [s for s in known if s not in lock.sources]
+    gone = [s for s in sorted(lock.sources) if s not in known]
+    unpinned = [] if "default" in lock.environments else ["the environment"]
+    if as_json:
+        print_json("lock", {"ok": not (missing or gone or unpinned), "missing": missing + unpinned, "gone": gone})
+    if missing or gone or unpinned:
+        parts = [f"does not pin {', '.join(missing + unpinned)}"] * bool(missing or unpinned)
+        parts += [f"pins {', '.join(gone)}, which nothing names"] * bool(gone)
+        raise LockError(f"tunekit.lock {' and '.join(parts)}", slug="lock-out-of-date", hint="tunekit lock")
+    if not as_json:
+        print(f"tunekit.lock is up to date: {_sources(len(known))}")
+    return 0
+
+
+def _report(before: Lock, after: Lock, *, as_json: bool) -> None:
+    new = sorted(set(after.sources) - set(before.sources))
+    gone = sorted(set(before.sources) - set(after.sources))
+    moved = sorted(s for s, b in after.sources.items() if s in before.sources and before.sources[s] != b)
+    written = before != after
+    if as_json:
+        body = {"written": written, "added": new, "removed": gone, "changed": moved, "sources": sorted(after.sources)}
+        print_json("lock", body)
+        return
+    for sign, names in (("+", new), ("-", gone), ("~", moved)):
+        for name in names:
+            print(f"  {sign} {name}  {after.sources[name].revision if name in after.sources else ''}".rstrip())
+    print(f"tunekit.lock {'written' if written else 'is up to date'}: {_sources(len(after.sources))}")
+
+
+def _sources(count: int) -> str:
+    return f"{count} source{'s' * (count != 1)}"

@@ -1,0 +1,28 @@
+"""`tunekit plan`: what a build would do, and why. Nothing is written, fetched or run."""
+
+from __future__ import annotations
+
+import argparse
+
+from tunekit.cli.command import new_parser
+
+
+def parser() -> argparse.ArgumentParser:
+    p = new_parser(
+        "plan",
+        "What a build of the labels would do, and why (default: those of [project] default).",
+        "tunekit plan\ntunekit plan run:grpo --set run:grpo.learning_rate=1e-5\ntunekit plan --json",
+    )
+    p.add_argument("labels", nargs="*", metavar="LABEL")
+    p.add_argument("--set", action="append", default=[], metavar="LABEL.KEY=VALUE", dest="overrides")
+    p.add_argument("--json", action="store_true")
+    return p
+
+
+def run(args: argparse.Namespace) -> int:
+    from tunekit.cli.reading import read_planner
+    from tunekit.plan.project import wanted
+    from tunekit.report.plan import show_plan
+
+    planner = read_planner(args)
+    return show_plan(planner, wanted(planner, args.labels), as_json=args.json)

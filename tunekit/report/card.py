@@ -1,0 +1,102 @@
+"""A model card from provenance: nothing in it was typed by hand, and what is not known is said to be unknown."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tunekit.plan.planner import Planner
+from tunekit.report.clock import stamp
+from tunekit.report.figures import number, seconds
+from tunekit.report.metrics import summary_of
+from tunekit.report.provenance import Provenance
+from tunekit.report.settings import flat, text
+
+_LICENCE = (
+    "Unknown. tunekit does not read licences: those of the base model and of every dataset above apply; "
+    "check them before this is published."
+)
+
+
+def card(planner: Planner, record: dict[str, Any], digest: str, *, adapter: bool, with_base: bool) -> str:
+    """Markdown with the front matter that the Hugging Face Hub reads."""
+    back = Provenance(planner)
+    chain = [a.record for a in back.ancestors(record) if a.record is not None]
+    made = list({r["label"]: r for r in chain}.values())
+    weights = any(r["kind"].startswith("run.") for r in (record, *made)) or record["kind"] in ("model", "merge")
+    parts = [
+        _front(adapter) if weights else "",
+        f"# {record['label']}\n\nMade by tunekit {record['environment']['tunekit']} on {stamp(record['started'])} "
+        f"in {seconds(record['seconds'])} (`{record['kind']}`).",
+        _usage(adapter, with_base) if weights else "",
+        _section("Settings", _rows(list(flat(record["spec"])))),
+        _section("Result", [f"- {k}: {number(v)}" for k, v in flat(summary_of(record))]),
+        _section("Gates", [f"- {g['name']}: {g['measured']} (wanted {g['wanted']})" for g in record["gates"]]),
+        _section("Made from", _chain(made)),
+        _section("Sources", [f"- `{s}`: `{tree}`" for s, tree in back.sources(record).items()]),
+        _section("Environment", _environment(record)),
+        _section(
+            "Identity", [f"- artifact `{digest}`", f"- key `{record['key']}`", f"- attempt `{record['attempt']}`"]
+        ),
+        _section("Licence", [_LICENCE]),
+    ]
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def _front(adapter: bool) -> str:
+    library = "peft" if adapter else "transformers"
+    return f"---\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n- tunekit\n---"
+
+
+def _usage(adapter: bool, with_base: bool) -> str:
+    if not adapter:
+        lines = [
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            "",
+            'model = AutoModelForCausalLM.from_pretrained("DIR")',
+            'tokenizer = AutoTokenizer.from_pretrained("DIR")',
+        ]
+        note = "`DIR` is this folder."
+    else:
+        base = "DIR/base" if with_base else "BASE"
+        lines = [
+            "from peft import PeftModel",
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            "",
+            f'base = AutoModelForCausalLM.from_pretrained("{base}")',
+            'model = PeftModel.from_pretrained(base, "DIR")',
+            f'tokenizer = AutoTokenizer.from_pretrained("{base}")',
+        ]
+        note = (
+            '`DIR` is this folder. `AutoPeftModelForCausalLM.from_pretrained("DIR")` works as long as it is not '
+            "moved: `adapter_config.json` names the base by its absolute path."
+            if with_base
+            else "`DIR` is this folder, `BASE` the base model: see below what it was trained on."
+        )
+    return "\n".join(["## Use", "", "```python", *lines, "```", "", note])
+
+
+def _section(title: str, lines: list[str]) -> str:
+    return f"## {title}\n\n" + "\n".join(lines) if lines else ""
+
+
+def _rows(values: list[tuple[str, Any]]) -> list[str]:
+    return [f"- `{name}`: {text(value)}" for name, value in values]
+
+
+def _chain(made: list[dict[str, Any]]) -> list[str]:
+    """One line a target behind it, nearest first; what a source is comes in its own section."""
+    out = []
+    for r in made:
+        if r["source"]:
+            continue
+        settings = json.dumps(r["spec"], ensure_ascii=False, sort_keys=True)
+        short = settings if len(settings) <= 160 else settings[:159] + "…"
+        out.append(f"- `{r['label']}` ({r['kind']}): `{short}`")
+    return out
+
+
+def _environment(record: dict[str, Any]) -> list[str]:
+    env = record["environment"]
+    rows = [f"- Python {env['python']}, {env['machine']}", *(f"- {n} {v}" for n, v in env["packages"].items())]
+    return rows + ([f"- commit `{env['commit']}`"] if env["commit"] else [])

@@ -1,0 +1,67 @@
+"""A plan for people and for programs: every action with its state and the reason that names the change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tunekit.plan.planner import FRESH, Node, Planner
+from tunekit.plan.reason import Reason
+
+
+def show_plan(planner: Planner, labels: list[str], *, as_json: bool) -> int:
+    """Print what a build of the labels would do. Exit code 0."""
+    nodes = planner.plan(labels)
+    if as_json:
+        from tunekit.cli.command import print_json
+
+        print_json("plan", plan_json(planner, labels, nodes))
+        return 0
+    runs = sum(n.run for n in nodes.values())
+    print(f"{runs} to run, {len(nodes) - runs} fresh" if runs else f"nothing to do: {len(nodes)} actions fresh")
+    words = {label: _word(n) for label, n in nodes.items()}
+    width = max(map(len, words.values()))
+    for label, node in nodes.items():
+        print(f"  {words[label]:<{width}}  {label}{_because(node)}")
+    return 0
+
+
+def _word(node: Node) -> str:
+    """What a build does with it: `run` for all that it executes, else the state."""
+    return "run" if node.run and node.state not in ("blocked", "unlocked") else node.state
+
+
+def _because(node: Node) -> str:
+    texts = reasons(node)
+    return f"  ({'; '.join(texts)})" if texts else ""
+
+
+def reasons(node: Node) -> list[str]:
+    return [str(r) for r in node.reasons] if node.state != FRESH or node.run else []
+
+
+def reason_json(reason: Reason) -> dict[str, Any]:
+    return {**reason._asdict(), "text": str(reason)}
+
+
+def node_json(planner: Planner, label: str, node: Node) -> dict[str, Any]:
+    return {
+        "label": label,
+        "kind": node.action.kind,
+        "state": node.state,
+        "run": node.run,
+        "key": node.key or None,
+        "outputs": node.outputs,
+        "reasons": [reason_json(r) for r in node.reasons] if reasons(node) else [],
+        "needs": planner.graph.needs(label),
+    }
+
+
+def plan_json(planner: Planner, labels: Iterable[str], nodes: dict[str, Node]) -> dict[str, Any]:
+    runs = sum(n.run for n in nodes.values())
+    return {
+        "targets": list(labels),
+        "run": runs,
+        "fresh": len(nodes) - runs,
+        "actions": [node_json(planner, label, node) for label, node in nodes.items()],
+    }
