@@ -76,6 +76,10 @@ class Scope(Protocol):
         """What a model role (`model:`, `run:`, `merge:`) stands for."""
         ...
 
+    def inherited(self, key: str) -> bool:
+        """Whether the current target's `key` comes from its recipe."""
+        ...
+
     def source(self, label: Label, locator: str, key: str) -> Edge:
         """The fetch action of a source (added once per target)."""
         ...

@@ -10,11 +10,14 @@ from __future__ import annotations
 import importlib
 from typing import Any, NamedTuple
 
+from tunekit.errors import UsageError
+
 
 class Kind(NamedTuple):
     """One room. `version` enters keys: raise it when the same spec would give other bytes. `preload`: which
     imports a worker shares with its siblings (`light`: pyarrow; `torch`: the training stack). `parts`: the input
-    role whose datasets are worked on chunk by chunk, each cached on its own; `spec["items"]` is parallel to it."""
+    role whose datasets are worked on chunk by chunk, each cached on its own; `spec["items"]` is parallel to it.
+    `outputs`: what may stand after `@` in its label."""
 
     name: str
     room: str
@@ -22,6 +25,7 @@ class Kind(NamedTuple):
     version: int
     preload: str = "light"
     parts: str = ""
+    outputs: tuple[str, ...] = ()
 
     def spec(self) -> Any:
         """The room's spec module."""
@@ -47,8 +51,8 @@ TARGETS = {
 METHODS = {
     k.name: k
     for k in (
-        Kind("run.sft", _M + "sft", "Sft", 1, "torch"),
-        Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch"),
+        Kind("run.sft", _M + "sft", "Sft", 1, "torch", outputs=("last", "best")),
+        Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch", outputs=("last",)),
     )
 }
 STEPS = {
@@ -72,9 +76,13 @@ def load_entry_points() -> None:
 
     for group, table in (("tunekit.kinds", TARGETS), ("tunekit.methods", METHODS)):
         for point in entry_points(group=group):
-            found = point.load()
+            try:
+                found = point.load()
+            except Exception as e:
+                what = f"{type(e).__name__}: {e}"
+                raise UsageError(f"{group} `{point.value}` cannot be loaded: {what}", slug="bad-entry-point") from e
             if not isinstance(found, Kind):
-                raise TypeError(f"entry point {group}:{point.name} is not a tunekit.kinds.Kind")
+                raise UsageError(f"{group} `{point.value}` is not a tunekit.kinds.Kind", slug="bad-entry-point")
             table.setdefault(found.name, found)
 
 

@@ -7,6 +7,7 @@ inherited file descriptor (never stdout, which goes to the log together with std
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -87,7 +88,7 @@ class Events:
             return
         self._seq += 1
         line = json.dumps(
-            {"v": 1, "seq": self._seq, "t": round(time.time(), 3), "action": self.action, "type": type, **data}
+            {"v": 1, "seq": self._seq, "t": round(time.time(), 3), "action": self.action, "type": type, **_finite(data)}
         )
         data_left = memoryview(line.encode() + b"\n")
         while data_left:
@@ -103,7 +104,11 @@ class Events:
 
     def metric(self, step: int, **figures: float) -> None:
         """One point of the metrics history (finite numbers only; others are dropped with a warning)."""
-        self.emit("metric", step=step, figures=figures)
+        kept = {name: value for name, value in figures.items() if math.isfinite(value)}
+        if len(kept) < len(figures):
+            lost = ", ".join(sorted(figures.keys() - kept.keys()))
+            self.warning("not-finite", f"step {step}: not a finite number: {lost}")
+        self.emit("metric", step=step, figures=kept)
 
     def effective(self, **settings: Any) -> None:
         """What really took effect. Merged over the action's life, stored in the record."""
@@ -123,3 +128,12 @@ class Events:
 
     def gate(self, name: str, passed: bool, measured: Any, wanted: str) -> None:
         self.emit("gate", name=name, passed=passed, measured=measured, wanted=wanted)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for what JSON has no number for: a record is read by other languages, too."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -86,6 +86,15 @@ def fields_of(spec: type[msgspec.Struct]) -> dict[str, FieldInfo]:
 
 def plain(value: Any) -> Any:
     """JSON values of a spec (or a part of one), defaults left out, so that a new defaulted field changes no key."""
+    if isinstance(value, msgspec.Struct):
+        # not by `omit_defaults`, which compares by identity: a default said in TOML is the same setting
+        infos, names = fields_of(type(value)), type(value).__struct_fields__
+        items = {info.name: (plain(getattr(value, n)), info) for n, info in zip(names, infos.values(), strict=True)}
+        return {k: v for k, (v, info) in items.items() if info.required or v != plain(info.default)}
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
     return msgspec.to_builtins(value, str_keys=True, order="deterministic")
 
 
@@ -93,7 +102,5 @@ def by_class(spec: Spec) -> dict[str, dict[str, Any]]:
     """Non-default fields of a spec as JSON values, by class."""
     out: dict[str, dict[str, Any]] = {SEMANTIC: {}, NUMERIC: {}, OPERATIONAL: {}}
     for name, value in plain(spec).items():
-        info = fields_of(type(spec))[name]
-        if value != plain(info.default) or info.required:
-            out[info.cls][name] = value
+        out[fields_of(type(spec))[name].cls][name] = value
     return out

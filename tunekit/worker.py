@@ -10,6 +10,7 @@ Nothing survives its parent: nursery and children ask the kernel to be killed wi
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -65,11 +66,14 @@ def nursery(channel: socket.socket, group: str) -> None:
 def _reap(channel: socket.socket) -> None:
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if pid == 0:
+        if ended is None:
             return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(ended.si_pid, signal.SIGKILL)  # what it started and left behind goes with it
+        pid, status = os.waitpid(ended.si_pid, 0)
         channel.sendall(json.dumps({"exit": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
 
 
@@ -125,7 +129,8 @@ def child(path: Path, fd: int) -> int:
 
 
 def _environment(request: Request, folder: Path) -> None:
-    """What every room may rely on: threads from the granted cpus, no other library's cache, a clean `out`."""
+    """What every room may rely on: threads from the granted cpus, no other library's cache, a clean `out`, and a
+    working directory of its own: a relative path finds nothing of the workspace, which is not in the key."""
     cpus = str(request.resources["cpus"])
     home = folder / "home"
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
@@ -135,6 +140,7 @@ def _environment(request: Request, folder: Path) -> None:
     shutil.rmtree(request.out, ignore_errors=True)
     os.makedirs(request.out)
     os.makedirs(request.staging, exist_ok=True)
+    os.chdir(request.staging)
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(request.resources["cpus"])

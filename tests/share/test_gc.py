@@ -13,6 +13,7 @@ import pytest
 from tunekit.build import history
 from tunekit.errors import LockError, StoreError
 from tunekit.lockfile import Archive, FileEntry, ResultBlock, block_of, empty_lock, save_lock
+from tunekit.plan.state import State
 from tunekit.share import gc
 from tunekit.share.roots import KEPT, live
 from tunekit.store import artifacts, leases, records
@@ -103,9 +104,9 @@ def test_links_promoted_results_and_the_state_are_roots(world: World):
     lock = empty_lock()
     lock.results.append(ResultBlock("dataset:a", promoted["key"], promoted["attempt"], promoted["outputs"]))
     save_lock(lock, world.root / "tunekit.lock")
-    state = world.root / ".tunekit" / "state"
-    state.mkdir()
-    (state / "index.json").write_text(json.dumps({"memo": {"dataset:a": ["", fresh["key"], fresh["outputs"]]}}))
+    state = State(world.root)
+    state.memo, state.dirty = {"dataset:a": ["", fresh["key"], fresh["outputs"]]}, True
+    state.save()
     gc.collect(world.store, 0)
     assert all(world.there(r["outputs"]["main"]) for r in (linked, promoted, fresh))
     assert world.has_log(promoted) and not world.has_log(linked)

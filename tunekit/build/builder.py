@@ -90,7 +90,8 @@ class Builder:
                 code |= self.planner.code_digests(node.action)
                 users.append(label)
         if not self.options.trust:
-            trust.check(self.root, code, ", ".join(users))
+            more = f" and {len(users) - 3} more" if len(users) > 3 else ""
+            trust.check(self.root, code, ", ".join(users[:3]) + more)
 
     def _steps(self, nodes: dict[str, Node]) -> list[dict[str, Any]]:
         return [
@@ -104,6 +105,9 @@ class Builder:
     def _loop(self) -> None:
         pending = [label for label in self.order if self.planner.nodes[label].run]
         self.finished = {label for label in self.order if not self.planner.nodes[label].run}
+        for label in self.order:
+            if label in self.finished:
+                self._judge(label)
         while pending or self.running:
             self._start_ready(pending)
             if not self.running:
@@ -195,17 +199,22 @@ class Builder:
     # -- what comes back -----------------------------------------------------------------------
 
     def _on_message(self, nursery: Nursery) -> None:
-        if nursery.receive():
+        if nursery.receive(wait=False):
             return
         self._selector.unregister(nursery.channel)
         del self._nurseries[nursery.group]
+        why = nursery.why_dead()
+        nursery.kill()
         for label in [x for x, a in self.running.items() if kind_of(a.node.action.kind).preload == nursery.group]:
-            attempt = self.running[label]
-            self._selector.unregister(attempt.running.fd)
-            self._end(label, ActionError(f"{label}: its worker process died", slug="worker-died"))
+            running = self.running[label].running
+            self._selector.unregister(running.fd)
+            os.close(running.fd)
+            self._end(label, ActionError(f"{label}: {why}", slug="worker-died", hint="build again to continue"))
 
     def _on_events(self, label: str, running: Running) -> None:
-        attempt = self.running[label]
+        attempt = self.running.get(label)
+        if attempt is None or attempt.running is not running:
+            return  # it ended with its nursery, in the same round of the selector
         found, ended = running.read()
         for event in found:
             attempt.take(event, self.store)
@@ -225,6 +234,11 @@ class Builder:
 
     def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
         selected = records.add(self.store, record)
+        if not all([self.planner.present(tree) for tree in selected["outputs"].values()]):
+            records.select(self.store, record)  # the first result's objects are lost, and these are other bytes
+            message = f"its result was lost, and it came out differently: attempt {record['attempt']} counts now"
+            self.listen({"type": "warning", "action": label, "slug": "other-bytes", "message": message})
+            selected = record
         node = attempt.node
         node.outputs, node.present, node.state, node.run = selected["outputs"], True, FRESH, False
         self.planner.forced.discard(label)
@@ -246,6 +260,7 @@ class Builder:
         self.finished.add(label)
         self.records[label] = record
         self.listen({"type": "end", "action": label, "how": how, "record": record})
+        self._judge(label)
 
     def _fail(self, label: str, error: TunekitError) -> None:
         self.failed[label] = error
@@ -259,21 +274,20 @@ class Builder:
     # -- the end -------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        """Look at the gates, point `out/` at the results, and remember that this request is complete."""
-        for label in self.order:
-            action = self.planner.graph.actions[label]
-            if action.gates and label not in self.failed and self.planner.nodes[label].outputs:
-                self._judge(label)
+        """Point `out/` at the results, and remember that this request is complete."""
         nodes = self.planner.nodes
         for label in self.executed:
             for tree in (nodes[label].outputs or {}).values():
                 self.planner.present(tree)  # with their signatures as they are now that staging is gone
         whole = [x for x in self.labels if nodes[x].outputs is not None and nodes[x].present]
-        made = links.point(self.root, self.store, [(x, nodes[x]) for x in whole])
+        made = links.point(self.root, self.planner, whole)
         if not self.failed and len(whole) == len(self.labels):
             self.links = made
 
     def _judge(self, label: str) -> None:
+        """Hold a result against its gates; a failed one keeps the result and blocks what would use it."""
+        if not self.planner.graph.actions[label].gates or not self.planner.nodes[label].outputs:
+            return
         record = self.records.get(label) or records.lookup(self.store, self.planner.nodes[label].key) or {}
         for receipt in gates.judge(self.planner.graph.actions[label].gates, record):
             self.listen({"type": "gate", "action": label, **receipt._asdict()})
@@ -282,11 +296,11 @@ class Builder:
                 self._fail(label, GateError(f"{label}: {receipt}", hint=hint))
 
     def _close(self) -> None:
-        for attempt in self.running.values():
-            stop(attempt.running, grace=1.0)
+        stop([attempt.running for attempt in self.running.values()], grace=1.0)
         for nursery in self._nurseries.values():
             nursery.kill()
         for attempt in self.running.values():
+            os.close(attempt.running.fd)
             attempt.lease.release()
         self._selector.close()
         shutil.rmtree(self.store.tmp / f"build-{os.getpid()}", ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -9,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import tunekit
 from tunekit.errors import ActionError
 
 
@@ -53,12 +56,14 @@ class Nursery:
         env = {**os.environ, **_environment(folder)}
         with theirs, open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tunekit.worker", str(theirs.fileno()), group, str(os.getpid())],
+                # -P: a project's own `json.py` or `pyarrow.py` is never what an import of ours finds
+                [sys.executable, "-P", "-m", "tunekit.worker", str(theirs.fileno()), group, str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=env,
+                cwd=folder,
                 start_new_session=True,
             )
         self._running: dict[str, Running] = {}
@@ -71,15 +76,21 @@ class Nursery:
             socket.send_fds(self.channel, [json.dumps({"request": str(request)}).encode()], [write])
         except OSError as e:
             os.close(read)
-            raise ActionError(self._why_dead(), slug="worker-died") from e
+            raise ActionError(self.why_dead(), slug="worker-died") from e
         finally:
             os.close(write)
         running = self._running[str(request)] = Running(label, read)
         return running
 
-    def receive(self) -> bool:
-        """Take in one message of the nursery; False when it is gone."""
-        message = self.channel.recv(1 << 16)
+    def receive(self, *, wait: bool = True) -> bool:
+        """Take in one message of the nursery; False when it is gone. Without `wait`: what is there, if anything
+        (in the same round of the selector `await_exit` may have taken it already)."""
+        try:
+            message = self.channel.recv(1 << 16, 0 if wait else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except ConnectionResetError:  # it died with requests of ours unread
+            return False
         if not message:
             return False
         body = json.loads(message)
@@ -95,10 +106,11 @@ class Nursery:
         """Exit status of a child whose event pipe has ended (negative: killed by that signal)."""
         while running.status is None:
             if not self.receive():
-                raise ActionError(self._why_dead(), slug="worker-died")
+                raise ActionError(self.why_dead(), slug="worker-died")
         return running.status
 
-    def _why_dead(self) -> str:
+    def why_dead(self) -> str:
+        """Why the nursery has ended, with the end of what it printed."""
         code = self.process.wait()
         tail = self._log.read_text(errors="replace")[-2000:]
         return f"the {self.group} worker process ended with status {code}\n{tail}"
@@ -114,15 +126,23 @@ class Nursery:
             self._log.unlink()
 
 
-def stop(running: Running, grace: float) -> None:
-    """Ask a child's group to end, then make it."""
-    if running.pid and running.status is None:
-        try:
-            os.killpg(running.pid, signal.SIGTERM)
-        except ProcessLookupError:
-            return
-        select.select([running.fd], [], [], grace)
-        _kill_group(running.pid)
+def stop(children: list[Running], grace: float) -> None:
+    """Ask the children's groups to end, then make them."""
+    live = [c for c in children if c.pid and c.status is None]
+    for child in live:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+    until = time.monotonic() + grace
+    for child in live:
+        while time.monotonic() < until and not _ended(child, until - time.monotonic()):
+            pass
+        _kill_group(child.pid)
+
+
+def _ended(child: Running, seconds: float) -> bool:
+    """Whether a child's pipe has ended, or ends within these seconds."""
+    ready, _, _ = select.select([child.fd], [], [], max(seconds, 0))
+    return bool(ready) and child.read()[1]
 
 
 def _kill_group(pid: int) -> None:
@@ -135,7 +155,10 @@ def _kill_group(pid: int) -> None:
 def _environment(folder: Path) -> dict[str, str]:
     """Set before any import, since libraries read these once. Hashes are fixed, caches are this build's own."""
     home = str(folder / "home")
+    ours = str(Path(tunekit.__file__).resolve().parents[1])  # also in a clone that is not installed
+    path = [ours] if not ours.endswith("-packages") else []
     return {
+        "PYTHONPATH": os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
         "HF_HOME": home,
@@ -144,6 +167,8 @@ def _environment(folder: Path) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TRANSFORMERS_VERBOSITY": os.environ.get("TRANSFORMERS_VERBOSITY", "warning"),
         "TRITON_CACHE_DIR": home + "/triton",
+        # threads that spin while they wait made GRPO on two busy cores 18 times slower
+        "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0)))),
     }

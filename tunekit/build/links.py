@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from tunekit.label import parse_label
-from tunekit.plan.planner import Node
-from tunekit.store import artifacts
+from tunekit.plan.planner import Planner
 from tunekit.store.store import Store
 
 
@@ -17,23 +17,26 @@ def link_of(root: Path, label: str) -> Path:
     return root / ".tunekit" / "out" / parsed.kind / (parsed.name + (f"#{parsed.step}" if parsed.step else ""))
 
 
-def point(root: Path, store: Store, nodes: list[tuple[str, Node]]) -> dict[str, str]:
+def point(root: Path, planner: Planner, labels: list[str]) -> dict[str, str]:
     """Make or mend the links of built targets; nothing is written where they are right. Link → what it names."""
     out = {}
-    for label, node in nodes:
-        assert node.outputs is not None
+    for label in labels:
+        outputs = planner.nodes[label].outputs
+        assert outputs is not None
         link = link_of(root, label)
-        target = str(artifacts.view(store, node.outputs["main"]))
+        target = str(planner.view(outputs["main"]))
         out[str(link.relative_to(root))] = target
         try:
             if os.readlink(link) == target:
                 continue
         except OSError:
             link.parent.mkdir(parents=True, exist_ok=True)
+            if link.is_dir() and not link.is_symlink():
+                shutil.rmtree(link)  # somebody's copy in the place of the link
         spare = link.with_name(f".{link.name}.{os.getpid()}")
         os.symlink(target, spare)
         os.replace(spare, link)
-    _register(root, store)
+    _register(root, planner.store)
     return out
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.kinds import kind_of
+from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
 from tunekit.plan.preimage import part_key
 from tunekit.protocol import Input, Request
@@ -55,7 +56,7 @@ def _inputs(planner: Planner, node: Node) -> dict[str, list[Input]]:
             source = planner.nodes[edge.action]
             assert source.outputs is not None
             digest = source.outputs[edge.output or "main"]
-            path = str(artifacts.view(store, digest))
+            path = str(planner.view(digest))
             parts = _parts(store, node, role, i, path) if role == role_with_parts else []
             found.append(Input(path, digest, source.action.kind, edge.action, parts))
         out[role] = found
@@ -88,6 +89,8 @@ def _snapshot(planner: Planner, node: Node) -> tuple[dict[str, dict[str, str]], 
     entries = []
     for path, digest in sorted(digests.items()):
         data = (root / path).read_bytes()
+        if path not in node.action.files:
+            data = unix_lines(data)
         stored = artifacts.add_bytes(store, data)
         if stored != digest:
             planner.state.changed.add(path)

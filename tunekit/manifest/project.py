@@ -13,7 +13,7 @@ from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
 from tunekit.manifest.find import MANIFEST
 from tunekit.manifest.recipe import Recipe, find, load_recipes, merged
-from tunekit.manifest.toml import Document, read
+from tunekit.manifest.toml import Document, non_finite, read, read_inside
 from tunekit.spec import Spec, operational
 
 
@@ -30,10 +30,13 @@ class ProjectSettings(Spec, frozen=True, kw_only=True):
 
 
 class Target(NamedTuple):
+    """`inherited`: keys that come from the target's recipe and not from the target itself."""
+
     label: Label
     spec: Spec
     place: Place
     kind: kinds.Kind
+    inherited: frozenset[str] = frozenset()
 
 
 class Manifest(NamedTuple):
@@ -72,6 +75,8 @@ def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
         if target is not None:
             targets[str(label)] = target
     _check_recipes(recipes, problems)
+    if isinstance(settings, ProjectSettings):
+        _check_default(settings.default, raw, place, problems)
     files += [r.path for r in recipes.values()]
     folders += [root / "recipes"]
     if not isinstance(settings, ProjectSettings):
@@ -92,8 +97,14 @@ def _documents(
             )
             continue
         folders.append((root / pattern).parent)
-        for path in sorted(root.glob(pattern)):
-            document = read(path, str(path.relative_to(root)), problems)
+        try:
+            paths = sorted(path for path in root.glob(pattern) if path not in files)
+        except (ValueError, NotImplementedError) as e:
+            problem = Place(first, ("project",)).problem("bad-value", f"include `{pattern}`: {e}", "include")
+            problems.append(problem)
+            continue
+        for path in paths:
+            document = read_inside(root, path, problems)
             if document is not None:
                 documents.append(document)
                 files.append(path)
@@ -155,15 +166,26 @@ def _override(raw: Raw, overrides: list[str]) -> None:
             parsed = tomllib.loads(f"v = {value}")["v"]
         except tomllib.TOMLDecodeError:
             parsed = value
+        if non_finite(parsed):
+            raise UsageError(f"--set {text}: inf and nan are not settings", slug="non-finite")
         values, place = raw[label]
         for key in reversed(path.split(".")):
             parsed = {key: parsed}
         raw[label] = (merged(values, parsed), place)
 
 
+def _check_default(default: list[str], raw: Raw, place: Place, problems: list[Problem]) -> None:
+    for text in default:
+        label = parse_label(text)
+        if label is None or label._replace(output="", step="") not in raw:
+            hint = nearest(text, [str(x) for x in raw])
+            problems.append(place.problem("unknown-label", f"there is no `{text}`", "default", hint))
+
+
 def _target(
     label: Label, values: dict[str, Any], place: Place, recipes: dict[str, Recipe], problems: list[Problem]
 ) -> Target | None:
+    inherited: frozenset[str] = frozenset()
     if label.kind != "run":
         kind = kinds.TARGETS[label.kind]
     else:
@@ -172,13 +194,14 @@ def _target(
             rest = {k: v for k, v in values.items() if k != "recipe"}
             if recipe is None:
                 return None
+            inherited = frozenset(recipe.document.values) - set(rest)
             values = merged(recipe.document.values, rest)
         found = _method(values, place, problems)
         if found is None:
             return None
         kind = found
     spec = convert(values, kind.spec_type(), place, problems)
-    return Target(label, spec, place, kind) if spec is not None else None
+    return Target(label, spec, place, kind, inherited) if spec is not None else None
 
 
 def _method(values: dict[str, Any], place: Place, problems: list[Problem]) -> kinds.Kind | None:

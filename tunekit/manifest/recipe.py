@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import tunekit
 from tunekit.errors import Problem, nearest
+from tunekit.kinds import target_kinds
 from tunekit.label import parse_label
 from tunekit.manifest.convert import Place
-from tunekit.manifest.toml import Document, read
+from tunekit.manifest.toml import Document, read, read_inside
 
 
 class Recipe(NamedTuple):
@@ -31,7 +32,7 @@ def load_recipes(root: Path, problems: list[Problem]) -> dict[str, Recipe]:
     for folder in (shipped_folder(), root / "recipes"):
         for path in sorted(folder.glob("*.toml")):
             name = f"recipes/{path.name}"
-            document = read(path, name, problems)
+            document = read_inside(root, path, problems) if folder == root / "recipes" else read(path, name, problems)
             if document is not None:
                 found[path.stem] = Recipe(path.stem, document, path)
                 _no_labels(document, problems)
@@ -40,16 +41,20 @@ def load_recipes(root: Path, problems: list[Problem]) -> dict[str, Recipe]:
 
 def _no_labels(document: Document, problems: list[Problem]) -> None:
     for key, value in document.values.items():
-        if (
-            isinstance(value, str)
-            and (label := parse_label(value))
-            and label.kind in ("dataset", "model", "run", "merge")
-        ):
+        for text in _labels_in(value):
             problems.append(
                 Place(document, ()).problem(
-                    "label-in-recipe", f"a recipe never names a label (`{value}`)", key, "name it in the target"
+                    "label-in-recipe", f"a recipe never names a label (`{text}`)", key, "name it in the target"
                 )
             )
+
+
+def _labels_in(value: Any) -> list[str]:
+    if isinstance(value, str):
+        label = parse_label(value)
+        return [value] if label and label.kind in target_kinds() else []
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for item in inner for text in _labels_in(item)]
 
 
 def merged(recipe: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:

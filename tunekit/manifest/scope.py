@@ -11,7 +11,6 @@ from tunekit.errors import DeclarationError, Problem, nearest
 from tunekit.graph import Graph, cycle_problem, ordered, stamp
 from tunekit.kinds import kind_of
 from tunekit.label import Label, parse_label
-from tunekit.manifest.convert import Place
 from tunekit.manifest.project import Manifest, Target
 from tunekit.spec import Spec
 from tunekit.usercode import split_path
@@ -61,8 +60,10 @@ class ProjectScope:
 
     def policy(self, text: str, key: str, kinds: tuple[str, ...] = ()) -> Policy:
         found = self._find(text, key, kinds or _MODEL_ROLES)
-        if found is None or str(found.label) in self._policies:
-            return Policy(_NOWHERE, _NOWHERE)  # a cycle is reported once, by the order of the actions
+        if found is None:
+            return Policy(_NOWHERE, _NOWHERE)
+        if str(found.label) in self._policies:  # a cycle: told by the order of the actions, which needs the edge
+            return Policy(Edge(str(found.label)), Edge(str(found.label)))
         asking, self.current = self.current, found  # what is wrong in the other target is said of that one
         self._policies.append(str(found.label))
         try:
@@ -72,6 +73,9 @@ class ProjectScope:
             self.current = asking
         label = parse_label(text)
         return _with_output(got, label.output, str(found.label)) if label and label.output else got
+
+    def inherited(self, key: str) -> bool:
+        return self.current is not None and key in self.current.inherited
 
     def source(self, label: Label, locator: str, key: str) -> Edge:
         step = str(Label(label.kind, label.name, step="fetch"))
@@ -110,6 +114,11 @@ class ProjectScope:
                 f"{p.table}.".startswith(f"{label.kind}.{label.name}.") for p in self.problems
             ):  # declared, but wrongly: said once
                 self.problem("unknown-label", key, f"there is no `{label.target}`", nearest(label.target, same))
+        elif label.step or label.output not in ("", *targets[label.target].kind.outputs):
+            outputs = [f"{label.target}@{x}" for x in targets[label.target].kind.outputs]
+            what = f"step `#{label.step}`" if label.step else f"output `@{label.output}`"
+            hint = "valid: " + ", ".join([label.target, *outputs])
+            self.problem("unknown-output", key, f"{what} of {label.target} is not a result to use", hint)
         else:
             return targets[label.target]
         return None
@@ -162,7 +171,6 @@ def build_graph(manifest: Manifest, problems: list[Problem]) -> tuple[Graph, lis
         scope.current = target
         target.kind.spec().derive(target.label, target.spec, scope)
         targets[text] = text
-    _check_default(manifest, problems)
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
     actions, cycle = ordered(scope.actions)
@@ -173,18 +181,6 @@ def build_graph(manifest: Manifest, problems: list[Problem]) -> tuple[Graph, lis
     graph = Graph(actions, targets, [], versions, stamps)
     default = manifest.settings.default or _ends(graph)
     return graph._replace(default=default), list(scope.code_files.values())
-
-
-def _check_default(manifest: Manifest, problems: list[Problem]) -> None:
-    document = next(iter(t.place.document for t in manifest.targets.values()), None)
-    for text in manifest.settings.default:
-        if text not in manifest.targets and document is not None:
-            place = Place(document, ("project",))
-            problems.append(
-                place.problem(
-                    "unknown-label", f"there is no `{text}`", "default", nearest(text, list(manifest.targets))
-                )
-            )
 
 
 def _ends(graph: Graph) -> list[str]:

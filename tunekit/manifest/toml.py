@@ -36,6 +36,9 @@ def read(path: Path, name: str, problems: list[Problem]) -> Document | None:
     except FileNotFoundError:
         problems.append(Problem("missing-file", f"{name} does not exist", name))
         return None
+    except OSError as e:
+        problems.append(Problem("missing-file", f"{name} cannot be read: {e.strerror}", name))
+        return None
     except UnicodeDecodeError as e:
         problems.append(Problem("bad-toml", f"{name} is not UTF-8 (byte {e.start})", name))
         return None
@@ -48,8 +51,11 @@ def read(path: Path, name: str, problems: list[Problem]) -> Document | None:
         slug = "duplicate-target" if message.startswith("Cannot declare") else "bad-toml"
         problems.append(Problem(slug, f"not valid TOML: {message}", name, line))
         return None
+    except RecursionError:
+        problems.append(Problem("bad-toml", f"{name} is nested too deeply", name))
+        return None
     document = Document(name, values, text)
-    for where in _non_finite(values, ()):
+    for where in non_finite(values):
         problems.append(
             Problem(
                 "non-finite",
@@ -63,13 +69,23 @@ def read(path: Path, name: str, problems: list[Problem]) -> Document | None:
     return document
 
 
-def _non_finite(value: Any, where: tuple[str, ...]) -> list[tuple[str, ...]]:
+def read_inside(root: Path, path: Path, problems: list[Problem]) -> Document | None:
+    """The same for a file that was found: one that is a link out of the project is not followed."""
+    name = str(path.relative_to(root))
+    if not path.resolve().is_relative_to(root.resolve()):
+        problems.append(Problem("path-outside-project", f"{name} is a link that leaves the project", name))
+        return None
+    return read(path, name, problems)
+
+
+def non_finite(value: Any, where: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Where an inf or nan stands."""
     if isinstance(value, float):
         return [] if math.isfinite(value) else [where]
     if isinstance(value, dict):
-        return [w for k, v in value.items() for w in _non_finite(v, (*where, k))]
+        return [w for k, v in value.items() for w in non_finite(v, (*where, k))]
     if isinstance(value, list):
-        return [w for v in value for w in _non_finite(v, where)]
+        return [w for v in value for w in non_finite(v, where)]
     return []
 
 
@@ -78,7 +94,7 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 
 def _locate(text: str, path: tuple[str, ...]) -> int:
-    best, best_depth = 0, 0
+    best, best_depth, implied = 0, 0, 0
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         header = _HEADER.match(line)
@@ -94,4 +110,6 @@ def _locate(text: str, path: tuple[str, ...]) -> int:
             best, best_depth = number, len(found)
             if best_depth == len(path):
                 return best
-    return best
+        if not implied and found[: len(path)] == path:
+            implied = number  # `[run.x]` is where a table `run` begins, `adapter.r = 3` where `adapter` does
+    return implied or best

@@ -93,7 +93,7 @@ def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge
     An adapter declared here on top of a policy that has one: that policy is merged first (`run:x#base`).
     """
     found = scope.policy(spec.model, "model")
-    new = scope.adapter(spec.adapter, "adapter") if spec.adapter is not None else None
+    new = scope.adapter(spec.adapter, "adapter") if _declares_adapter(spec, found, scope) else None
     assert new is None or isinstance(new, Adapter)
     if found.adapter is None:
         return {"base": [found.base]}, new, found.tokenizer
@@ -110,13 +110,18 @@ def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge
     return {"base": [scope.add(merged)]}, new, found.tokenizer
 
 
+def _declares_adapter(spec: Run, found: Policy, scope: Scope) -> bool:
+    """A recipe's adapter counts only where the model has none: else the model's own is continued."""
+    return spec.adapter is not None and not (found.adapter is not None and scope.inherited("adapter"))
+
+
 def policy(label: Label, spec: Run, scope: Scope) -> Policy:
     """What this run's result stands for: full weights, or its adapter on the base it was trained on."""
     found = scope.policy(spec.model, "model")
     me = Edge(str(label))
     if not found.base.action:
         return found
-    if spec.adapter is None:
+    if not _declares_adapter(spec, found, scope):
         return Policy(found.base, found.tokenizer, me) if found.adapter else Policy(me, found.tokenizer)
     if found.adapter is not None:
         return Policy(Edge(str(Label(label.kind, label.name, step="base"))), found.tokenizer, me)

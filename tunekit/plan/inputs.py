@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tunekit.hashing import sha256_bytes
 from tunekit.lockfile import Lock
 from tunekit.plan.closure import closure
 from tunekit.plan.state import ABSENT, State, site_signature
@@ -59,9 +60,17 @@ class Inputs:
                 state.changed.discard(path)
             state.closures[file] = known = files + absent
             state.dirty = True
-        out = {path: state.digest(path) for path in known if state.watch.get(path) != ABSENT}
+        out = {path: self._code_digest(path) for path in known if state.watch.get(path) != ABSENT}
         self._code[file] = out
         return out
+
+    def _code_digest(self, path: str) -> str:
+        """Digest of a code file with its line ends as `\\n`, kept by the digest of its bytes."""
+        raw, known = self.state.digest(path), self.state.code
+        if raw not in known:
+            known[raw] = sha256_bytes(unix_lines((self.root / path).read_bytes()))
+            self.state.dirty = True
+        return known[raw]
 
     def version(self, package: str) -> str:
         """Public version of an installed distribution (no `+cpu`); `-` if it is not installed."""
@@ -76,6 +85,11 @@ class Inputs:
             found = self._versions[package] = installed(package)
             self.state.dirty = True
         return found
+
+
+def unix_lines(data: bytes) -> bytes:
+    """Code as every system checks it out."""
+    return data.replace(b"\r\n", b"\n")
 
 
 def installed(package: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from tunekit.derive import Action
+from tunekit.derive import Action, Edge
+from tunekit.errors import DeclarationError, Problem
 from tunekit.graph import Graph
+from tunekit.hashing import PREFIX, hex_of, sha256_file
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.preimage import action_key, preimage
 from tunekit.plan.reason import Reason, difference
-from tunekit.plan.state import State
+from tunekit.plan.state import ABSENT, State, signature
 from tunekit.store import artifacts, records
 from tunekit.store.store import Store
 
@@ -47,7 +50,7 @@ class Planner:
         self.forced: set[str] = set()
         self._objects = str(store.root / "objects") + "/"
         if state.store != str(store.root):
-            state.memo, state.trees, state.objects, state.done = {}, {}, {}, {}
+            state.memo, state.trees, state.views, state.objects, state.done = {}, {}, {}, {}, {}
             state.store = str(store.root)
 
     def plan(self, labels: Iterable[str]) -> dict[str, Node]:
@@ -146,15 +149,19 @@ class Planner:
         return list(dict.fromkeys(waiting)), list(dict.fromkeys(gone))
 
     def input_digests(self, action: Action) -> dict[str, list[str]]:
-        """Role → artifact digests, in order. KeyError if an output role does not exist."""
-        out = {}
-        for role, edges in action.inputs.items():
-            found = []
-            for edge in edges:
-                outputs = self.nodes[edge.action].outputs or {}
-                found.append(outputs[edge.output or "main"])
-            out[role] = found
-        return out
+        """Role → artifact digests, in order."""
+        return {role: [self._digest(action, edge) for edge in edges] for role, edges in action.inputs.items()}
+
+    def _digest(self, action: Action, edge: Edge) -> str:
+        """What an edge stands for. DeclarationError where the result has no such output (`run:x@best` of a run
+        that keeps no best weights)."""
+        outputs = self.nodes[edge.action].outputs or {}
+        found = outputs.get(edge.output or "main")
+        if found is None:
+            message = f"{action.label} reads {edge.action}@{edge.output}, which that did not make"
+            hint = "valid: " + ", ".join(f"{edge.action}@{name}" for name in outputs if name != "main")
+            raise DeclarationError([Problem("unknown-output", message, hint=hint)])
+        return found
 
     def code_digests(self, action: Action) -> dict[str, str]:
         """Path → digest of everything that the action's code consists of."""
@@ -167,13 +174,9 @@ class Planner:
 
     def _stamp(self, action: Action) -> str:
         """A string that changes whenever the key may: compared with the one remembered, it saves hashing."""
-        nodes = self.nodes
         parts = [self.graph.stamps[action.label]]
         for edges in action.inputs.values():
-            for edge in edges:
-                outputs = nodes[edge.action].outputs
-                assert outputs is not None
-                parts.append(outputs[edge.output or "main"])
+            parts += [self._digest(action, edge) for edge in edges]
         if action.code or action.files:
             parts += [f"{k}={v}" for k, v in self.code_digests(action).items()]
         parts += [self.inputs.version(package) for package in action.packages]
@@ -194,7 +197,7 @@ class Planner:
             entries = artifacts.read_tree(self.store, tree)
             if entries is None:
                 return False
-            names = []
+            names = [os.path.relpath(self.store.tree(tree), self._objects)]
             for e in entries:
                 path = self.store.object(e.digest)
                 if not path.is_file() or path.stat().st_size != e.size:
@@ -211,27 +214,39 @@ class Planner:
     def _object_ok(self, name: str) -> bool:
         """Signature of an object against the one recorded; another one: its bytes are hashed again."""
         path = self._objects + name
-        try:
-            s = os.stat(path)
-        except OSError:
-            self.state.objects.pop(name, None)
-            return False
-        sig = f"{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}"
+        sig = signature(path)
         known = self.state.objects.get(name)
         if sig == known:
             return True
-        if known is not None:
-            from pathlib import Path
-
-            from tunekit.hashing import hex_of, sha256_file
-
-            if hex_of(sha256_file(path)) != name[3:]:
-                artifacts.quarantine(self.store, Path(path))
-                self.state.objects.pop(name)
-                return False
-        self.state.objects[name] = sig
         self.state.dirty = True
+        if sig == ABSENT or (known is not None and not self._as_named(path)):
+            self.state.objects.pop(name, None)
+            return False
+        self.state.objects[name] = sig
         return True
+
+    def _as_named(self, path: str) -> bool:
+        """Whether an object's bytes, or a tree's entries, are what their name says; if not, they are put away."""
+        file = Path(path)
+        if path.startswith(self._objects + "../"):
+            return artifacts.read_tree(self.store, PREFIX + file.name) is not None
+        if hex_of(sha256_file(file)) == file.name:
+            return True
+        artifacts.quarantine(self.store, file)
+        return False
+
+    def view(self, tree: str) -> Path:
+        """The artifact as a directory for workers and people, mended where somebody edited it. Its folders'
+        signatures stand with those of the objects, so that a no-op notices."""
+        path = self.store.view(tree)
+        names, objects = self.state.views.get(tree), self.state.objects
+        if not names or any(objects.get(n) != signature(self._objects + n) for n in names):
+            artifacts.view(self.store, tree)
+            folders = [path, *{p for p in path.rglob("*") if p.is_dir() and not p.is_symlink()}]
+            names = self.state.views[tree] = [os.path.relpath(folder, self._objects) for folder in folders]
+            objects.update({name: signature(self._objects + name) for name in names})
+            self.state.dirty = True
+        return path
 
     def prune(self) -> None:
         """Forget results that nothing refers to any more, so that their going is not taken for a change."""
@@ -240,8 +255,25 @@ class Planner:
         keep |= {t for n in self.nodes.values() if n.outputs for t in n.outputs.values()}
         state.memo = {label: memo for label, memo in state.memo.items() if label in self.graph.actions}
         state.trees = {tree: names for tree, names in state.trees.items() if tree in keep}
-        used = {name for names in state.trees.values() for name in names}
+        state.views = {tree: names for tree, names in state.views.items() if tree in keep}
+        used = {name for names in (*state.trees.values(), *state.views.values()) for name in names}
         state.objects = {name: sig for name, sig in state.objects.items() if name in used}
+        self._prune_watch()
+
+    def _prune_watch(self) -> None:
+        """Stop watching files that the graph does not name any more: their changes are nobody's."""
+        state, actions = self.state, self.graph.actions.values()
+        sources = {a.source for a in actions}
+        code = {file for a in actions for file in a.code}
+        state.sources = {s: found for s, found in state.sources.items() if s in sources}
+        state.closures = {file: found for file, found in state.closures.items() if file in code}
+        used = {*state.manifest, *(file for a in actions for file in a.files)}
+        used.update(*(found[1] for found in state.sources.values()), *state.closures.values())
+        if not used.issuperset(state.watch):
+            state.watch = {path: sig for path, sig in state.watch.items() if path in used}
+            state.digests = {path: digest for path, digest in state.digests.items() if path in used}
+            state.code = {raw: digest for raw, digest in state.code.items() if raw in {*state.digests.values()}}
+            state.dirty = True
 
     # -- why ---------------------------------------------------------------------------------
 

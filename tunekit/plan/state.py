@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class State:
         self.digests: dict[str, str] = {}
         self.manifest: list[str] = []
         self.sources: dict[str, list[Any]] = {}
+        self.code: dict[str, str] = {}
         self.closures: dict[str, list[str]] = {}
         self.packages: dict[str, Any] = {}
         self.memo: dict[str, list[Any]] = {}
@@ -52,10 +54,11 @@ class State:
         self.store = ""
         self.changed: set[str] = set()
         self.dirty = False
+        self.completed = False
         self.frozen = False  # true: never saved
 
     _SAVED = (
-        "watch", "digests", "manifest", "sources", "closures", "packages", "memo", "trees", "views", "objects", "done",
+        "watch", "digests", "manifest", "sources", "code", "closures", "packages", "memo", "trees", "views", "objects", "done",
         "store",
     )  # fmt: skip
 
@@ -64,7 +67,7 @@ class State:
         """The state with `changed` filled in: the watched paths that are not what they were."""
         state = cls(root)
         try:
-            body = json.loads((state.folder / "index.json").read_bytes())
+            body = json.loads(read_checked(state.folder / "index.json"))
             if body.pop("for") == _made_by():
                 for name in cls._SAVED:
                     setattr(state, name, body[name])
@@ -78,13 +81,13 @@ class State:
         return state
 
     def save(self) -> None:
-        from tunekit.store.disk import replace
-
         if not self.dirty or self.frozen:
             return
+        if not self.completed:
+            self.done = {}  # a build that failed, with the changes that it saw
         self._settle()
         body = {name: getattr(self, name) for name in self._SAVED}
-        replace(self.folder / "index.json", json.dumps({"for": _made_by(), **body}, separators=(",", ":")).encode())
+        write_checked(self.folder / "index.json", {"for": _made_by(), **body})
         self.dirty = False
 
     def complete(self, request: list[str], links: dict[str, str]) -> None:
@@ -92,6 +95,7 @@ class State:
         change may not be now, so it is forgotten when there was one."""
         if self.dirty:
             self.done = {}
+        self.completed = True
         if self.done.get(" ".join(request)) != links:
             self.done[" ".join(request)] = links
             self.dirty = True
@@ -113,14 +117,12 @@ class State:
         from tunekit.graph import Graph
 
         try:
-            body = json.loads((self.folder / "graph.json").read_bytes())
+            body = json.loads(read_checked(self.folder / "graph.json"))
             return Graph.from_json(body["graph"]) if body["site"] == site_signature() else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def save_graph(self, graph: Graph, paths: list[str]) -> None:
-        from tunekit.store.disk import replace
-
         self.manifest = paths
         for path in paths:
             if (self.root / path).is_file():
@@ -128,7 +130,7 @@ class State:
             else:
                 self.look(path)
         body = {"site": site_signature(), "graph": graph.to_json()}  # an installed package may bring kinds
-        replace(self.folder / "graph.json", json.dumps(body, separators=(",", ":")).encode())
+        write_checked(self.folder / "graph.json", body)
         self.dirty = True
 
     def look(self, path: str) -> str:
@@ -159,6 +161,21 @@ class State:
         self.digests[path] = digest
         self.changed.discard(path)
         return digest
+
+
+def write_checked(path: Path, body: dict[str, Any]) -> None:
+    from tunekit.store.disk import replace
+
+    data = json.dumps(body, separators=(",", ":")).encode()
+    replace(path, b"%08x\n" % zlib.crc32(data) + data)
+
+
+def read_checked(path: Path) -> bytes:
+    """The JSON that `write_checked` wrote; ValueError if it is torn or was edited."""
+    check, _, data = path.read_bytes().partition(b"\n")
+    if check != b"%08x" % zlib.crc32(data):
+        raise ValueError(f"{path} is not as it was written")
+    return data
 
 
 def _young(sig: str) -> bool:

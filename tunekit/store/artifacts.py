@@ -73,14 +73,13 @@ def add_object(store: Store, path: Path, digest: str, size: int, folders: set[Pa
         os.fsync(fd)
     finally:
         os.close(fd)
+    if not target.parent.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fsync_dir(target.parent.parent)
     try:
         os.link(path, target)
-    except FileExistsError:
+    except FileExistsError:  # another process was first
         return
-    except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.link(path, target)
-        fsync_dir(target.parent.parent)
     folders.add(target.parent)
 
 
@@ -88,8 +87,13 @@ def add_bytes(store: Store, data: bytes) -> str:
     """One small file as an object (a log, a metrics history). Its digest."""
     digest = sha256_bytes(data)
     target = store.object(digest)
-    if not target.exists():
-        write_new(target, data, store.tmp)
+    try:
+        if target.read_bytes() == data:
+            return digest
+        quarantine(store, target)
+    except FileNotFoundError:
+        pass
+    write_new(target, data, store.tmp)
     return digest
 
 
@@ -119,24 +123,24 @@ def read_tree(store: Store, digest: str) -> list[Entry] | None:
 
 
 def view(store: Store, digest: str) -> Path:
-    """The artifact as a directory of relative links into `objects/`. Made once, then reused."""
+    """The artifact as a directory of relative links into `objects/`. One that was edited is made anew."""
     target = store.view(digest)
-    if target.is_dir():
-        return target
     entries = read_tree(store, digest)
     if entries is None:
         raise StoreError(
             f"artifact {digest} is not in the store", slug="missing-artifact", hint="`tunekit build` again"
         )
+    wanted = {e.path: _link_to(store, e) for e in entries}
+    if target.is_dir():
+        if _links_in(target) == wanted:
+            return target
+        quarantine(store, target)
     spare = store.tmp / f"view-{os.getpid()}-{os.urandom(6).hex()}"
     spare.mkdir()
-    for e in entries:
-        link = spare / e.path
+    for path, text in wanted.items():
+        link = spare / path
         link.parent.mkdir(parents=True, exist_ok=True)
-        # from views/<hex>/<path> up to the store's root, then down to the object
-        up = "../" * (2 + e.path.count("/"))
-        h = store.object(e.digest)
-        link.symlink_to(f"{up}objects/{h.parent.name}/{h.name}")
+        link.symlink_to(text)
     try:
         os.rename(spare, target)
     except OSError:
@@ -146,6 +150,25 @@ def view(store: Store, digest: str) -> Path:
         if not target.is_dir():
             raise
     return target
+
+
+def _link_to(store: Store, entry: Entry) -> str:
+    """From views/<hex>/<path> up to the store's root, then down to the object."""
+    h = store.object(entry.digest)
+    return "../" * (2 + entry.path.count("/")) + f"objects/{h.parent.name}/{h.name}"
+
+
+def _links_in(view: Path) -> dict[str, str]:
+    """Every file of a view: path → what its link says; empty for what is no link."""
+    found = {}
+    for folder, names, files in os.walk(view):
+        for name in names + files:
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                found[os.path.relpath(path, view)] = os.readlink(path)
+            elif name in files:
+                found[os.path.relpath(path, view)] = ""
+    return found
 
 
 def quarantine(store: Store, path: Path) -> None:

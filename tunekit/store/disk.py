@@ -23,7 +23,7 @@ def write_new(path: Path, data: bytes, tmp: Path) -> bool:
     fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
     try:
         try:
-            os.write(fd, data) if len(data) < 1 << 20 else _write_all(fd, data)
+            _write_all(fd, data)
             os.fsync(fd)
         finally:
             os.close(fd)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
+from tunekit.hashing import hex_of
 from tunekit.store.disk import write_new
 from tunekit.store.store import Store
 
@@ -15,7 +18,8 @@ SCHEMA = "tunekit/record/1"
 
 def new_attempt() -> str:
     """A name for an attempt that sorts by time."""
-    return time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + os.urandom(4).hex()
+    seconds, nanos = divmod(time.time_ns(), 10**9)
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds)) + f"-{nanos:09d}-{os.urandom(4).hex()}"
 
 
 def add(store: Store, record: dict[str, Any]) -> dict[str, Any]:
@@ -41,10 +45,19 @@ def lookup(store: Store, key: str) -> dict[str, Any] | None:
     for path in sorted(folder.glob("*.json")):
         found = _read(path)
         if found is not None:
-            (folder / "selected").unlink(missing_ok=True)  # unreadable: replaced by a whole one
-            os.link(path, folder / "selected")
+            with contextlib.suppress(OSError):  # a store that is read-only is read as it is
+                select(store, found)
             return found
     return None
+
+
+def select(store: Store, record: dict[str, Any]) -> None:
+    """Make an attempt the key's result: in place of an unreadable record, or of one whose objects are lost."""
+    folder = store.actions(record["key"])
+    spare = folder / f".{record['attempt']}-{os.urandom(4).hex()}"
+    os.link(folder / f"{record['attempt']}.json", spare)
+    os.replace(spare, folder / "selected")
+    spare.unlink(missing_ok=True)  # rename(2) leaves it where both names are one file already
 
 
 def attempts(store: Store, key: str) -> list[dict[str, Any]]:
@@ -52,12 +65,22 @@ def attempts(store: Store, key: str) -> list[dict[str, Any]]:
     return [r for p in sorted(store.actions(key).glob("*.json")) if (r := _read(p)) is not None]
 
 
-def _read(path: Any) -> dict[str, Any] | None:
+_FIELDS = {"attempt": str, "label": str, "preimage": dict, "outputs": dict, "effective": dict}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A record, or None if it is not there or not one that `add` could have written."""
     try:
-        record = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        whole = (
+            record["schema"] == SCHEMA
+            and hex_of(record["key"]) == path.parent.name
+            and all(isinstance(record[name], type_) for name, type_ in _FIELDS.items())
+            and all(hex_of(digest) for digest in record["outputs"].values())
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+    return record if whole else None
 
 
 def add_part(store: Store, part: str, output: str) -> None:
@@ -68,6 +91,7 @@ def part_output(store: Store, part: str) -> str | None:
     """The artifact of a part key, if it was ever made."""
     try:
         found = json.loads(store.part(part).read_bytes())["output"]
-    except (FileNotFoundError, ValueError, KeyError):
+        hex_of(found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return found if isinstance(found, str) else None
+    return str(found)

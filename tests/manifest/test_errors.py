@@ -1,0 +1,224 @@
+"""Every mistake in a declaration: its slug, file, line, table, key and way out; all of them in one go; exit 2."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunekit.errors import DeclarationError
+from tunekit.manifest.project import load
+from tunekit.manifest.scope import build_graph
+
+GOOD = """\
+[project]
+name = "p"
+
+[dataset.a]
+source = "path:a.jsonl"
+format = "chat"
+
+[tokenizer.t]
+data = ["dataset:a"]
+
+[model.m]
+config = { model_type = "llama" }
+tokenizer = "tokenizer:t"
+
+[adapter.lora]
+r = 4
+
+[run.x]
+method = "sft"
+model = "model:m"
+adapter = "adapter:lora"
+data = ["dataset:a"]
+
+[merge.f]
+inputs = ["run:x"]
+"""
+
+
+def problems_of(project) -> list:
+    problems: list = []
+    try:
+        build_graph(load(project.root, [], problems), problems)
+    except DeclarationError as e:
+        return e.problems
+    return problems
+
+
+@pytest.fixture
+def good(project):
+    project.write("tunekit.toml", GOOD)
+    project.write("a.jsonl", "{}\n")
+    project.write("code.py", "def f(row): return row\nlater = f\n")
+    assert problems_of(project) == []
+    return project
+
+
+# (what to replace, by what, slug, line, table, key, a word of the message or hint)
+ONE = [
+    ("r = 4", "rr = 4", "unknown-key", 16, "adapter.lora", "rr", "did you mean `r`?"),
+    ("r = 4", 'r = "4"', "wrong-type", 16, "adapter.lora", "r", "Rank"),
+    ("r = 4", "r = 0", "wrong-type", 16, "adapter.lora", "r", ">= 1"),
+    ("r = 4", "alpha = inf", "non-finite", 16, "adapter.lora", "alpha", "inf and nan"),
+    ("r = 4", "alpha = -nan", "non-finite", 16, "adapter.lora", "alpha", "inf and nan"),
+    ("r = 4", 'bias = "some"', "wrong-type", 16, "adapter.lora", "bias", "bias"),
+    ('model = "model:m"', 'model = "model:n"', "unknown-label", 20, "run.x", "model", "did you mean `model:m`?"),
+    ('model = "model:m"', 'model = "tokenizer:t"', "wrong-kind", 20, "run.x", "model", "model or run or merge"),
+    ('model = "model:m"', 'model = "m"', "bad-label", 20, "run.x", "model", "labels look like"),
+    ('model = "model:m"', 'model = "model:m@best"', "unknown-output", 20, "run.x", "model", "model:m"),
+    ('model = "model:m"', 'model = "run:x"', "cycle", 0, "", "", "run:x → run:x"),
+    ('data = ["dataset:a"]\n\n[model', 'data = ["dataset:a#fetch"]\n\n[model', "unknown-output", 9, "tokenizer.t", "data", "step"),
+    ('method = "sft"\nmodel = "model:m"', 'method = "sft"', "missing-key", 18, "run.x", "", "`model` is missing"),
+    ('method = "sft"', 'method = "stf"', "unknown-method", 19, "run.x", "method", "did you mean `sft`?"),
+    ('method = "sft"\n', "", "missing-key", 18, "run.x", "", "`method` is missing"),
+    ('method = "sft"', 'recipe = "nope"', "unknown-recipe", 19, "run.x", "recipe", "nope"),
+    ('inputs = ["run:x"]', "inputs = []", "wrong-type", 25, "merge.f", "inputs", "length"),
+    ("[merge.f]", "[merg.f]", "unknown-kind", 24, "merg", "", "did you mean `merge`?"),
+    ("[merge.f]", "[merge.F]", "bad-name", 24, "merge.F", "", "lower-case"),
+    ("[merge.f]", "[merge.f]\n[merge.f]", "duplicate-target", 25, "", "", "twice"),
+    ("[merge.f]\ninputs", "[merge]\nf", "wrong-type", 25, "merge.f", "", "is a table"),
+    ("[merge.f]", "[merge.f", "bad-toml", 24, "", "", "not valid TOML"),
+    ('format = "chat"', 'format = "chat"\nmap = "code.py:g"', "missing-function", 7, "dataset.a", "map", "valid: f"),
+    ('format = "chat"', 'format = "chat"\nmap = "cod.py:f"', "missing-file", 7, "dataset.a", "map", "code.py"),
+    ('format = "chat"', 'format = "chat"\nmap = "code:f"', "bad-code-path", 7, "dataset.a", "map", "file.py:function"),
+    ('format = "chat"', 'format = "chat"\nmap = "../x.py:f"', "path-outside-project", 7, "dataset.a", "map", "outside"),
+    ('format = "chat"', 'format = "chat"\nfiles = ["/etc/passwd"]', "path-outside-project", 7, "dataset.a", "files", "outside"),
+    ('format = "chat"', 'format = "chat"\nsplit = "x["', "bad-value", 7, "dataset.a", "split", "[:500]"),
+    ('format = "chat"', 'format = "rows"', "wrong-format", 22, "run.x", "data", "needs `chat`"),
+    ('source = "path:a.jsonl"', "", "bad-value", 4, "dataset.a", "source", "exactly one"),
+    ('name = "p"', 'name = "p"\ndefault = ["merge:g"]', "unknown-label", 3, "project", "default", "did you mean `merge:f`?"),
+    ('name = "p"', 'name = "p"\ninclude = ["../*.toml"]', "path-outside-project", 3, "project", "include", "leaves"),
+    ('name = "p"', 'name = "p"\ninclude = [""]', "bad-value", 3, "project", "include", ""),
+    ('name = "p"', 'name = "p"\nnmae = 1', "unknown-key", 3, "project", "nmae", "did you mean `name`?"),
+    ('name = "p"', "", "missing-key", 1, "project", "", "`name` is missing"),
+    ('[project]\nname = "p"', "", "missing-key", 0, "", "", "[project]"),
+    ('data = ["dataset:a"]\n\n[merge', 'data = [{ dataset = "dataset:a", wieght = 1 }]\n\n[merge', "unknown-key", 22, "run.x.data", "wieght", "did you mean `weight`?"),
+    ('data = ["dataset:a"]\n\n[merge', 'data = ["dataset:a"]\nmicro_batch_size = 3\n\n[merge', "bad-value", 23, "run.x", "micro_batch_size", "multiple"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ONE, ids=lambda c: f"{c[2]}-{c[5] or c[4]}")
+def test_one_mistake(good, case):
+    old, new, slug, line, table, key, word = case
+    assert GOOD.count(old) >= 1
+    good.write("tunekit.toml", GOOD.replace(old, new, 1))
+    found = problems_of(good)
+    assert [p.slug for p in found][:1] == [slug], [p.render() for p in found]
+    first = found[0]
+    if line:
+        assert (first.file, first.line, first.table, first.key) == ("tunekit.toml", line, table, key), first.render()
+    assert word in first.render()
+
+
+def test_all_mistakes_in_one_go_on_the_command_line(good):
+    """Targets and recipes, in use or not; one message each, exit 2, no traceback."""
+    good.write("tunekit.toml", GOOD.replace("r = 4", "rr = 4").replace('format = "chat"', 'format = "caht"'))
+    good.write("targets/more.toml", '[dataset.a]\nsource = "path:a.jsonl"\n\n[eval.e]\nmodel = "run:y"\ndata = ["dataset:a"]\n')
+    good.write("recipes/unused.toml", 'method = "sft"\nlearning_rat = 1\ndata = ["dataset:a"]\n')
+    good.write("recipes/other.toml", "method = 3\n")
+    done = good.run("build")
+    assert done.code == 2 and "Traceback" not in done.err and not done.out
+    for text in (
+        "error[unknown-key]: unknown key `rr`\n  --> tunekit.toml:16  [adapter.lora] rr\n  = help: did you mean `r`?",
+        "error[wrong-type]: `format`",
+        "error[duplicate-target]: dataset:a is declared twice\n  --> targets/more.toml:1  [dataset.a]\n  = help: the other one: tunekit.toml:4",
+        "error[unknown-label]: there is no `run:y`\n  --> targets/more.toml:5  [eval.e] model",
+        "error[unknown-key]: unknown key `learning_rat`\n  --> recipes/unused.toml:2  learning_rat\n  = help: did you mean `learning_rate`?",
+        "error[label-in-recipe]: a recipe never names a label (`dataset:a`)\n  --> recipes/unused.toml:3  data",
+        "error[unknown-method]: unknown method `3`\n  --> recipes/other.toml:1  method",
+    ):  # fmt: skip
+        assert text in done.err, f"{text}\n--- is not in ---\n{done.err}"
+    assert done.err.count("error[unknown-label]") == 1, "a label of a target that is wrong itself is not said again"
+
+
+def test_a_cycle_over_several_targets_is_printed_once(project):
+    project.manifest("".join(f'[dataset.d{i}]\nfrom = ["dataset:d{(i + 1) % 3}"]\n' for i in range(3)))
+    (found,) = problems_of(project)
+    assert found.slug == "cycle" and found.message.count("→") == 3
+
+
+def test_a_long_chain_is_no_problem(project):
+    project.write("a.jsonl", "{}\n")
+    lines = ['[dataset.d0]\nsource = "path:a.jsonl"\n']
+    lines += [f'[dataset.d{i}]\nfrom = ["dataset:d{i - 1}"]\n' for i in range(1, 3000)]
+    project.manifest("".join(reversed(lines)))
+    graph, _ = build_graph(load(project.root, [], []), [])
+    assert list(graph.actions)[-1] == "dataset:d2999" and graph.default == ["dataset:d2999"]
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "slug"),
+    [
+        ("tunekit.toml", b"\xff\xfe", "bad-toml"),
+        ("tunekit.toml", b"a = " + b"[" * 5000, "bad-toml"),
+        ("tunekit.toml", b"x = 1\n", "missing-key"),
+        ("tunekit.toml", b"project = 3\n", "missing-key"),
+        ("targets/a.toml", b"[dataset]\na = 1\n", "wrong-type"),
+        ("targets/a.toml", b"dataset = 1\n", "unknown-kind"),
+        ("targets/a.toml", b"[[dataset]]\n", "unknown-kind"),
+        ("targets/a.toml", b"[dataset.a.b]\nc = 1\n", "duplicate-target"),
+    ],
+)
+def test_odd_files(good, file, data, slug):
+    (good.root / "targets").mkdir(exist_ok=True)
+    (good.root / file).write_bytes(data)
+    done = good.run("build")
+    assert done.code == 2 and f"error[{slug}]" in done.err, done.err
+
+
+def test_a_folder_called_toml_and_links_out_of_the_project(good, tmp_path):
+    """Decision 9: reading a stranger's project follows no link out of it."""
+    (good.root / "targets" / "dir.toml").mkdir(parents=True)
+    (tmp_path / "secret.toml").write_text("[secret.a]\n")
+    (good.root / "targets" / "link.toml").symlink_to(tmp_path / "secret.toml")
+    (good.root / "recipes").mkdir()
+    (good.root / "recipes" / "link.toml").symlink_to(tmp_path / "secret.toml")
+    (good.root / "leak.py").symlink_to(tmp_path / "secret.py")
+    found = problems_of(good)
+    assert sorted((p.slug, p.file) for p in found) == [
+        ("missing-file", "targets/dir.toml"),
+        ("path-outside-project", "recipes/link.toml"),
+        ("path-outside-project", "targets/link.toml"),
+    ]
+
+
+def test_the_same_file_by_two_globs_counts_once(good):
+    good.write("targets/more.toml", '[dataset.b]\nsource = "path:a.jsonl"\n')
+    include = 'name = "p"\ninclude = ["targets/*.toml", "*.toml", "targets/more.toml"]'
+    good.write("tunekit.toml", GOOD.replace('name = "p"', include))
+    assert problems_of(good) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "slug"),
+    [("run:x", "usage"), ("run:y.seed=1", "usage"), ("run:x.seed", "usage"), ("run:x.sed=1", "unknown-key"),
+     ("run:x.seed=nan", "non-finite"), ("run:x.seed=[inf]", "non-finite"), ("=", "usage"), ("run:x.seed=one", "wrong-type")],
+)  # fmt: skip
+def test_wrong_overrides(good, text, slug):
+    done = good.run("build", "--set", text)
+    assert done.code == 2 and f"error[{slug}]" in done.err, done.err
+
+
+def test_overrides_are_typed_and_deep(good):
+    planner = good.planner("run:x.learning_rate=1e-3", "run:x.adapter.r=3", "run:x.optimizer=adamw_torch_fused")
+    fields = planner.graph.actions["run:x"].fields
+    assert fields["learning_rate"] == 1e-3 and fields["optimizer"] == "adamw_torch_fused"
+    assert fields["adapter"] == {"method": "lora", "r": 3}
+
+
+def test_unknown_labels_of_a_request(good):
+    done = good.run("build", "run:y")
+    assert done.code == 2 and "error[unknown-label]" in done.err and "did you mean `run:x`?" in done.err
+    assert good.run("build", "adapter:lora").code == 2
+
+
+def test_no_project(tmp_path, project):
+    done = project.run("build")
+    assert done.code == 2 and "error[no-project]" in done.err
+
+
+def test_nothing_declared(project):
+    project.manifest("")
+    done = project.run("build")
+    assert done.code == 2 and "error[no-targets]" in done.err
