@@ -72,6 +72,7 @@ class Builder:
             raise LockError("; ".join(dict.fromkeys(missing)), slug="unlocked", hint="tunekit lock")
         total = sum(n.run for n in nodes.values())
         self._check_trust(nodes)
+        links.register(self.root, self.store)  # from here on gc knows whose results these are
         self.listen({"type": "plan", "total": total, "fresh": len(nodes) - total, "order": self._steps(nodes)})
         try:
             self._warm()
@@ -144,10 +145,13 @@ class Builder:
 
     def _try_start(self, label: str) -> bool:
         """True if the label needs no more attention: it runs, or its result turned out to be there."""
+        before = self.planner.state.memo.get(label)
         node = self.planner.evaluate(label)
         if node.state == FRESH and node.present:
-            self._hit(label, node, "cut off")
+            self._hit(label, node, "cut off" if before and before[1] == node.key else "found")
             return True
+        if any(a.node.key == node.key for a in self.running.values()):
+            return False  # the same work under another label of this build
         lease = leases.acquire(self.store, node.key)
         if lease is None:
             if label not in self._waiting:

@@ -36,11 +36,10 @@ def point(root: Path, planner: Planner, labels: list[str]) -> dict[str, str]:
         spare = link.with_name(f".{link.name}.{os.getpid()}")
         os.symlink(target, spare)
         os.replace(spare, link)
-    _register(root, planner.store)
     return out
 
 
-def _register(root: Path, store: Store) -> None:
+def register(root: Path, store: Store) -> None:
     """A root for gc: which project's history and links count."""
     from tunekit.hashing import sha256_bytes
 
