@@ -60,7 +60,12 @@ def test_what_is_not_finite_is_refused(bad: float) -> None:
 
 @pytest.mark.parametrize(
     ("bad", "where"),
-    [({"a": [{"b": {1}}]}, r"a\[0\]\.b"), ({"a": {1: 2}}, "a: key 1"), ([object()], r"\[0\]"), (date(2020, 1, 1), "value")],
+    [
+        ({"a": [{"b": {1}}]}, r"a\[0\]\.b"),
+        ({"a": {1: 2}}, "a: key 1"),
+        ([object()], r"\[0\]"),
+        (date(2020, 1, 1), "value"),
+    ],
 )
 def test_what_cannot_be_hashed_names_the_field(bad: object, where: str) -> None:
     with pytest.raises(TypeError, match=where):
@@ -77,7 +82,9 @@ def test_files_are_hashed_in_blocks(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "f") == "sha256:" + hashlib.sha256(data).hexdigest() == sha256_bytes(data)
 
 
-@pytest.mark.parametrize("bad", ["", "sha256:", "sha256:" + "g" * 64, "sha256:" + "A" * 64, "md5:" + "0" * 64, "0" * 64])
+@pytest.mark.parametrize(
+    "bad", ["", "sha256:", "sha256:" + "g" * 64, "sha256:" + "A" * 64, "md5:" + "0" * 64, "0" * 64]
+)
 def test_only_our_digests_become_paths(bad: str) -> None:
     with pytest.raises(ValueError, match="not a sha256 digest"):
         hex_of(bad)

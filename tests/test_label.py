@@ -42,6 +42,8 @@ def test_points_of_a_matrix() -> None:
     assert (label.name, label.output) == ("x.lr-1e-4.seed-2", "best")
 
 
-@pytest.mark.parametrize(("name", "ok"), [("a", True), ("0-_", True), ("a" * 64, True), ("a" * 65, False), ("a.b", False), ("a\n", False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "ok"), [("a", True), ("0-_", True), ("a" * 64, True), ("a" * 65, False), ("a.b", False), ("a\n", False)]
+)
 def test_names(name: str, ok: bool) -> None:
     assert bool(NAME.match(name)) is ok

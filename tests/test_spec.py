@@ -10,7 +10,18 @@ import pytest
 from tunekit import kinds
 from tunekit.manifest.project import ProjectSettings
 from tunekit.methods.spec import DataItem
-from tunekit.spec import NUMERIC, OPERATIONAL, SEMANTIC, Spec, by_class, fields_of, numeric, operational, plain, semantic
+from tunekit.spec import (
+    NUMERIC,
+    OPERATIONAL,
+    SEMANTIC,
+    Spec,
+    by_class,
+    fields_of,
+    numeric,
+    operational,
+    plain,
+    semantic,
+)
 from tunekit.steps.rewards.spec import Reward
 from tunekit.steps.tokens.spec import TokenItem
 

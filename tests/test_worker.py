@@ -146,7 +146,11 @@ def test_functions_by_path(tmp_path):
     path = list(sys.path)
     try:
         assert load_function(str(tmp_path), "sub/m.py:f")() == 7
-        for text, slug in (("sub/m.py:n", "code-no-function"), ("sub/m.py:g", "code-no-function"), ("bad.py:f", "code-import-failed")):  # fmt: skip
+        for text, slug in (
+            ("sub/m.py:n", "code-no-function"),
+            ("sub/m.py:g", "code-no-function"),
+            ("bad.py:f", "code-import-failed"),
+        ):
             with pytest.raises(ActionError) as failed:
                 load_function(str(tmp_path), text)
             assert failed.value.slug == slug
@@ -162,5 +166,3 @@ def test_functions_by_path(tmp_path):
 )  # fmt: skip
 def test_code_paths(text, parts):
     assert split_path(text) == parts
-
-

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from outside import write_declared  # noqa: E402
+from outside import write_declared
 
 
 @pytest.fixture(scope="module")

@@ -57,9 +57,11 @@ def test_a_failing_map_keeps_what_is_needed_to_see_why(built):
 
 @pytest.mark.parametrize(
     ("code", "slug"),
-    [("def f(row): return 3\n", "map-result"), ("def f(row): return None\n", "empty-dataset"),
+    [pytest.param("def f(row): return 3\n", "map-result", marks=pytest.mark.long),
+     pytest.param("def f(row): return None\n", "empty-dataset", marks=pytest.mark.long),
      ("import nothing_like_it\ndef f(row): return row\n", "code-import-failed"),
-     ("import os\ndef f(row): os._exit(3)\n", "worker-died"), ("import os\ndef f(row): os.kill(os.getpid(), 11)\n", "worker-died")],
+     pytest.param("import os\ndef f(row): os._exit(3)\n", "worker-died", marks=pytest.mark.long),
+     ("import os\ndef f(row): os.kill(os.getpid(), 11)\n", "worker-died")],
 )  # fmt: skip
 def test_ways_to_fail(built, code, slug):
     built.write("m.py", code)
@@ -70,7 +72,9 @@ def test_ways_to_fail(built, code, slug):
 
 def test_keep_going(built):
     text = (built.root / "tunekit.toml").read_text()
-    built.manifest(text + '[dataset.d]\nfrom = ["dataset:a"]\nlimit = 1\n[dataset.e]\nfrom = ["dataset:d"]\nshuffle = true\n')
+    built.manifest(
+        text + '[dataset.d]\nfrom = ["dataset:a"]\nlimit = 1\n[dataset.e]\nfrom = ["dataset:d"]\nshuffle = true\n'
+    )
     built.write("m.py", "def f(row): raise ValueError\n")
     done = built.build("-k")
     assert done.code == 1
@@ -105,7 +109,9 @@ def test_code_runs_only_when_it_is_trusted(project, tmp_path):
     project.rows("a.jsonl", [{"x": 1}])
     project.write("m.py", f"open({str(marker)!r}, 'a').write('x')\nimport helper\ndef f(row): return row\n")
     project.write("helper.py", "")
-    project.manifest('[dataset.a]\nsource = "path:a.jsonl"\nmap = "m.py:f"\n[dataset.z]\nsource = "path:a.jsonl"\nlimit = 1\n')
+    project.manifest(
+        '[dataset.a]\nsource = "path:a.jsonl"\nmap = "m.py:f"\n[dataset.z]\nsource = "path:a.jsonl"\nlimit = 1\n'
+    )
     done = project.build()
     assert done.code == 6 and "helper.py, m.py" in done.err and "tunekit trust" in done.err
     assert not marker.exists() and not list((project.store / "ac").iterdir()), "nothing at all ran"
@@ -190,7 +196,7 @@ def test_interrupt(project, tmp_path):
     run = project.start("build", "--json")
     assert wait_until(log.exists)
     run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=5)
+    _, err = run.communicate(timeout=5)
     assert run.returncode == 130 and "continues" in err and "Traceback" not in err
     assert wait_until(lambda: not processes(str(project.store)), 2)
     assert not list((project.store / "leases").iterdir()) and not list((project.store / "tmp").iterdir())
@@ -225,7 +231,9 @@ def test_attempts_of_an_action_that_is_not_reproducible(project):
     """The first success counts; --force adds an attempt; a lost result that comes out differently is said."""
     project.rows("a.jsonl", [{"x": 1}])
     project.write("m.py", 'import os\ndef f(row): return {"x": os.urandom(8).hex()}\n')
-    project.manifest('[dataset.a]\nsource = "path:a.jsonl"\nmap = "m.py:f"\n[dataset.b]\nfrom = ["dataset:a"]\nlimit = 5\n')
+    project.manifest(
+        '[dataset.a]\nsource = "path:a.jsonl"\nmap = "m.py:f"\n[dataset.b]\nfrom = ["dataset:a"]\nlimit = 5\n'
+    )
     assert project.build().code == 0
     first = rows(project, "a") if (project.root / ".tunekit/out/dataset/a").exists() else rows(project, "b")
     store, key = Store(project.store), project.plan()["dataset:a"].key

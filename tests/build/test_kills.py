@@ -64,7 +64,7 @@ def torment(project, clean_outputs, rng: random.Random, kills: int) -> None:
         run = project.start("build", "--json")
         what = ("controller", "nursery", "child")[turn % 3]
         if what == "child":
-            wait_until(lambda pid=run.pid: run.poll() is not None or victims(project, pid)["child"], 3)
+            wait_until(lambda run=run, pid=run.pid: run.poll() is not None or victims(project, pid)["child"], 3)
         time.sleep(rng.random() * (0.5 if what != "child" else 0.05))
         for pid in victims(project, run.pid)[what]:
             try:
@@ -72,7 +72,7 @@ def torment(project, clean_outputs, rng: random.Random, kills: int) -> None:
             except ProcessLookupError:
                 continue
         try:
-            out, err = run.communicate(timeout=30)
+            _, err = run.communicate(timeout=30)
         finally:
             run.kill()
         assert run.returncode in (0, 1, -9), (what, run.returncode, err)
@@ -123,8 +123,8 @@ for name in ("a", "d/b"):
     (folder / name).write_bytes(name.encode() * 50)
 log = artifacts.add_bytes(store, b"log")
 tree = artifacts.seal(store, folder)
-record = {"key": sha256_bytes(b"key"), "attempt": sys.argv[2], "label": "x:y", "preimage": {}, "outputs": {"main": tree},
-          "effective": {}, "log": log}
+record = {"key": sha256_bytes(b"key"), "attempt": sys.argv[2], "label": "x:y", "preimage": {},
+          "outputs": {"main": tree}, "effective": {}, "log": log}
 records.add(store, record)
 artifacts.view(store, tree)
 """
@@ -134,8 +134,20 @@ strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not in
 
 def killed_at(place, call: str, number: int) -> bool:
     """Publish under strace, which kills it before the nth system call of a kind; False when it lived to the end."""
-    command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}"]
-    run = subprocess.run([*command, sys.executable, "-c", PUBLISH, str(place), f"{call}{number}"], capture_output=True, text=True)
+    command = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={call}:signal=KILL:when={number}",
+    ]
+    run = subprocess.run(
+        [*command, sys.executable, "-c", PUBLISH, str(place), f"{call}{number}"], capture_output=True, text=True
+    )
     assert run.returncode in (0, -9, 137), run.stderr
     store = Store(place / "store").ensure()
     found = records.lookup(store, sha256_bytes(b"key"))

@@ -55,7 +55,8 @@ def test_shipped_recipes_are_whole():
 
 @pytest.mark.parametrize(
     ("path", "line"),
-    [(("project",), 1), (("project", "name"), 2), (("run", "x"), 5), (("run", "x", "data"), 7), (("run", "x", "adapter"), 8),
+    [(("project",), 1), (("project", "name"), 2), (("run", "x"), 5),
+     (("run", "x", "data"), 7), (("run", "x", "adapter"), 8),
      (("run", "x", "adapter", "r"), 8), (("run", "x", "nothing"), 5), (("merge", "quoted name"), 12), (("zzz",), 0),
      (("run", "x", "deep"), 10), (("run", "x", "deep", "k"), 11)],
 )  # fmt: skip
@@ -86,9 +87,18 @@ def test_a_spec_survives_toml(spec, tmp_path):
     """spec → TOML → spec, with every field said and with none but the required ones."""
     from tunekit.spec import fields_of
 
-    required = {"model": "model:m", "data": ["dataset:a"], "inputs": ["run:x"], "rewards": [{"fn": "r.py:f"}], "method": None}
+    required = {
+        "model": "model:m",
+        "data": ["dataset:a"],
+        "inputs": ["run:x"],
+        "rewards": [{"fn": "r.py:f"}],
+        "method": None,
+    }
     least = {n: required[n] for n, i in fields_of(spec).items() if i.required}
-    for table in (least, least | {n: plain(i.default) for n, i in fields_of(spec).items() if not i.required and i.default is not None}):  # fmt: skip
+    for table in (
+        least,
+        least | {n: plain(i.default) for n, i in fields_of(spec).items() if not i.required and i.default is not None},
+    ):
         file = tmp_path / "t.toml"
         file.write_text(tomlkit.dumps(table))
         problems: list = []
@@ -103,8 +113,34 @@ def test_a_spec_survives_toml(spec, tmp_path):
             assert again == made and plain(again) == plain(made)
 
 
-keys = st.sampled_from(["project", "dataset", "run", "model", "a", "x", "name", "source", "from", "data", "method", "recipe", "adapter", "args", "é", ""])  # fmt: skip
-scalars = st.sampled_from(["", "a", "path:a", "dataset:a", "run:x@best", "sft", "make:f.py:g", "m.py:f", "grpo", "[:5]"]) | st.integers(-(2**70), 2**70) | st.floats() | st.booleans() | st.dates() | st.datetimes()  # fmt: skip
+keys = st.sampled_from(
+    [
+        "project",
+        "dataset",
+        "run",
+        "model",
+        "a",
+        "x",
+        "name",
+        "source",
+        "from",
+        "data",
+        "method",
+        "recipe",
+        "adapter",
+        "args",
+        "é",
+        "",
+    ]
+)
+scalars = (
+    st.sampled_from(["", "a", "path:a", "dataset:a", "run:x@best", "sft", "make:f.py:g", "m.py:f", "grpo", "[:5]"])
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.booleans()
+    | st.dates()
+    | st.datetimes()
+)
 tables = st.recursive(scalars, lambda v: st.lists(v, max_size=3) | st.dictionaries(keys, v, max_size=4), max_leaves=12)
 
 
@@ -131,7 +167,7 @@ def test_any_toml_loads_or_is_refused_with_reasons(project, values, named):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(st.sampled_from('[]{}="\'.,#\n \tabdx1e-:é\0\r'), max_size=60))
+@given(st.text(st.sampled_from("[]{}=\"'.,#\n \tabdx1e-:é\0\r"), max_size=60))
 def test_any_text_is_read_or_refused(project, text):
     project.write("targets/x.toml", "")
     (project.root / "targets" / "x.toml").write_bytes(text.encode())

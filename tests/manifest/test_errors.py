@@ -68,7 +68,8 @@ ONE = [
     ('model = "model:m"', 'model = "m"', "bad-label", 20, "run.x", "model", "labels look like"),
     ('model = "model:m"', 'model = "model:m@best"', "unknown-output", 20, "run.x", "model", "model:m"),
     ('model = "model:m"', 'model = "run:x"', "cycle", 0, "", "", "run:x → run:x"),
-    ('data = ["dataset:a"]\n\n[model', 'data = ["dataset:a#fetch"]\n\n[model', "unknown-output", 9, "tokenizer.t", "data", "step"),
+    ('data = ["dataset:a"]\n\n[model', 'data = ["dataset:a#fetch"]\n\n[model', "unknown-output", 9,
+     "tokenizer.t", "data", "step"),
     ('method = "sft"\nmodel = "model:m"', 'method = "sft"', "missing-key", 18, "run.x", "", "`model` is missing"),
     ('method = "sft"', 'method = "stf"', "unknown-method", 19, "run.x", "method", "did you mean `sft`?"),
     ('method = "sft"\n', "", "missing-key", 18, "run.x", "", "`method` is missing"),
@@ -83,18 +84,22 @@ ONE = [
     ('format = "chat"', 'format = "chat"\nmap = "cod.py:f"', "missing-file", 7, "dataset.a", "map", "code.py"),
     ('format = "chat"', 'format = "chat"\nmap = "code:f"', "bad-code-path", 7, "dataset.a", "map", "file.py:function"),
     ('format = "chat"', 'format = "chat"\nmap = "../x.py:f"', "path-outside-project", 7, "dataset.a", "map", "outside"),
-    ('format = "chat"', 'format = "chat"\nfiles = ["/etc/passwd"]', "path-outside-project", 7, "dataset.a", "files", "outside"),
+    ('format = "chat"', 'format = "chat"\nfiles = ["/etc/passwd"]', "path-outside-project", 7,
+     "dataset.a", "files", "outside"),
     ('format = "chat"', 'format = "chat"\nsplit = "x["', "bad-value", 7, "dataset.a", "split", "[:500]"),
     ('format = "chat"', 'format = "rows"', "wrong-format", 22, "run.x", "data", "needs `chat`"),
     ('source = "path:a.jsonl"', "", "bad-value", 4, "dataset.a", "source", "exactly one"),
-    ('name = "p"', 'name = "p"\ndefault = ["merge:g"]', "unknown-label", 3, "project", "default", "did you mean `merge:f`?"),
+    ('name = "p"', 'name = "p"\ndefault = ["merge:g"]', "unknown-label", 3, "project", "default",
+     "did you mean `merge:f`?"),
     ('name = "p"', 'name = "p"\ninclude = ["../*.toml"]', "path-outside-project", 3, "project", "include", "leaves"),
     ('name = "p"', 'name = "p"\ninclude = [""]', "bad-value", 3, "project", "include", ""),
     ('name = "p"', 'name = "p"\nnmae = 1', "unknown-key", 3, "project", "nmae", "did you mean `name`?"),
     ('name = "p"', "", "missing-key", 1, "project", "", "`name` is missing"),
     ('[project]\nname = "p"', "", "missing-key", 0, "", "", "[project]"),
-    ('data = ["dataset:a"]\n\n[merge', 'data = [{ dataset = "dataset:a", wieght = 1 }]\n\n[merge', "unknown-key", 22, "run.x.data", "wieght", "did you mean `weight`?"),
-    ('data = ["dataset:a"]\n\n[merge', 'data = ["dataset:a"]\nmicro_batch_size = 3\n\n[merge', "bad-value", 23, "run.x", "micro_batch_size", "multiple"),
+    ('data = ["dataset:a"]\n\n[merge', 'data = [{ dataset = "dataset:a", wieght = 1 }]\n\n[merge',
+     "unknown-key", 22, "run.x.data", "wieght", "did you mean `weight`?"),
+    ('data = ["dataset:a"]\n\n[merge', 'data = ["dataset:a"]\nmicro_batch_size = 3\n\n[merge',
+     "bad-value", 23, "run.x", "micro_batch_size", "multiple"),
 ]  # fmt: skip
 
 
@@ -114,7 +119,9 @@ def test_one_mistake(good, case):
 def test_all_mistakes_in_one_go_on_the_command_line(good):
     """Targets and recipes, in use or not; one message each, exit 2, no traceback."""
     good.write("tunekit.toml", GOOD.replace("r = 4", "rr = 4").replace('format = "chat"', 'format = "caht"'))
-    good.write("targets/more.toml", '[dataset.a]\nsource = "path:a.jsonl"\n\n[eval.e]\nmodel = "run:y"\ndata = ["dataset:a"]\n')
+    good.write(
+        "targets/more.toml", '[dataset.a]\nsource = "path:a.jsonl"\n\n[eval.e]\nmodel = "run:y"\ndata = ["dataset:a"]\n'
+    )
     good.write("recipes/unused.toml", 'method = "sft"\nlearning_rat = 1\ndata = ["dataset:a"]\n')
     good.write("recipes/other.toml", "method = 3\n")
     done = good.run("build")
@@ -122,9 +129,11 @@ def test_all_mistakes_in_one_go_on_the_command_line(good):
     for text in (
         "error[unknown-key]: unknown key `rr`\n  --> tunekit.toml:16  [adapter.lora] rr\n  = help: did you mean `r`?",
         "error[wrong-type]: `format`",
-        "error[duplicate-target]: dataset:a is declared twice\n  --> targets/more.toml:1  [dataset.a]\n  = help: the other one: tunekit.toml:4",
+        "error[duplicate-target]: dataset:a is declared twice\n  --> targets/more.toml:1  [dataset.a]\n"
+        "  = help: the other one: tunekit.toml:4",
         "error[unknown-label]: there is no `run:y`\n  --> targets/more.toml:5  [eval.e] model",
-        "error[unknown-key]: unknown key `learning_rat`\n  --> recipes/unused.toml:2  learning_rat\n  = help: did you mean `learning_rate`?",
+        "error[unknown-key]: unknown key `learning_rat`\n  --> recipes/unused.toml:2  learning_rat\n"
+        "  = help: did you mean `learning_rate`?",
         "error[label-in-recipe]: a recipe never names a label (`dataset:a`)\n  --> recipes/unused.toml:3  data",
         "error[unknown-method]: unknown method `3`\n  --> recipes/other.toml:1  method",
     ):  # fmt: skip
@@ -193,7 +202,8 @@ def test_the_same_file_by_two_globs_counts_once(good):
 @pytest.mark.parametrize(
     ("text", "slug"),
     [("run:x", "usage"), ("run:y.seed=1", "usage"), ("run:x.seed", "usage"), ("run:x.sed=1", "unknown-key"),
-     ("run:x.seed=nan", "non-finite"), ("run:x.seed=[inf]", "non-finite"), ("=", "usage"), ("run:x.seed=one", "wrong-type")],
+     ("run:x.seed=nan", "non-finite"), ("run:x.seed=[inf]", "non-finite"), ("=", "usage"),
+     ("run:x.seed=one", "wrong-type")],
 )  # fmt: skip
 def test_wrong_overrides(good, text, slug):
     done = good.run("build", "--set", text)

@@ -17,7 +17,6 @@ from tunekit.manifest.scope import build_graph
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.planner import Planner
 from tunekit.plan.state import State
-
 from tunekit.store.store import Store
 
 SAMPLE = {
@@ -90,7 +89,8 @@ scorer = "rewards.py:right"
     "other.jsonl": '{"prompt": "1+2"}\n',
     "data.py": "import shapes\ndef chat(row, n): return shapes.turns(row)\ndef make(seed): return []\n",
     "shapes.py": "def turns(row): return row\n",
-    "rewards.py": "from checks.numbers import same\ndef right(completions): return []\ndef short(completions): return []\n",
+    "rewards.py": "from checks.numbers import same\n"
+    "def right(completions): return []\ndef short(completions): return []\n",
     "checks/__init__.py": "",
     "checks/numbers.py": "def same(a, b): return a == b\n",
     "unused.py": "import rewards\n",

@@ -27,7 +27,8 @@ OTHER: dict[str, Any] = {
     "dataset.split": "[:50%]", "dataset.packages": ["acme"], "dataset.files": ["other.jsonl"],
     "tokenizer.source": "path:other.jsonl", "tokenizer.data": ["dataset:chat"], "tokenizer.chat_template": "{{ x }}",
     "model.source": "path:other.jsonl", "model.tokenizer": "", "merge.inputs": ["run:sft"],
-    "run.model": "run:full", "run:grpo.model": "run:sft@best", "run.data": ["dataset:mixed"], "run.adapter": Adapter(r=5), "run.packages": ["acme"],
+    "run.model": "run:full", "run:grpo.model": "run:sft@best", "run.data": ["dataset:mixed"],
+    "run.adapter": Adapter(r=5), "run.packages": ["acme"],
     "run.files": ["other.jsonl"], "run.eval_data": ["dataset:chat"], "run.rewards": [Reward(fn="rewards.py:short")],
     "eval.model": "run:full", "eval.data": ["dataset:mixed"], "eval.scorer": "rewards.py:short",
 }  # fmt: skip
@@ -97,7 +98,9 @@ def test_every_field_is_in_the_key_or_is_not(sample):
         old = getattr(spec, attribute)
         new = OTHER.get(f"{target}.{name}", OTHER.get(f"{kind}.{name}", another(old, info.type)))
         if new is None or new == old:  # a choice of one
-            assert typing.get_origin(typing.get_args(info.type)[0]) is typing.Literal, f"{target} {name}: no other value"
+            assert typing.get_origin(typing.get_args(info.type)[0]) is typing.Literal, (
+                f"{target} {name}: no other value"
+            )
             continue
         if (target, name) in OUT_OF_PLACE:
             continue
@@ -179,14 +182,18 @@ def test_names_comments_order_and_layout_are_not_identity(tmp_path):
     text = SAMPLE["tunekit.toml"]
     head, *tables = text.strip().split("\n\n")
     rewritten = "\r\n".join(
-        line + "   # why" for table in [head, *reversed(tables)] for line in [table.split("\n")[0], *reversed(table.split("\n")[1:])]
+        line + "   # why"
+        for first, *keys in (table.split("\n") for table in [head, *reversed(tables)])
+        for line in [first, *reversed(keys)]
     )  # fmt: skip
     (tmp_path / "tunekit.toml").write_bytes(rewritten.encode())
     assert set(keys_of(manifest_of(tmp_path)).values()) == golden
     moved = text.replace("made", "other-name").replace("run.sft", "run.x").replace("run:sft", "run:x")
     (tmp_path / "targets").mkdir()
     (tmp_path / "tunekit.toml").write_text('[project]\nname = "another"\n')
-    (tmp_path / "targets" / "all.toml").write_text(moved.partition("\n\n")[2].replace("make:data.py:other-name", "make:data.py:made"))
+    (tmp_path / "targets" / "all.toml").write_text(
+        moved.partition("\n\n")[2].replace("make:data.py:other-name", "make:data.py:made")
+    )
     assert set(keys_of(manifest_of(tmp_path)).values()) == golden
     spelled = text.replace("vocab_size = 300", "vocab_size = 0x12c").replace("weight = 2.0", "weight = 2")
     (tmp_path / "targets" / "all.toml").unlink()

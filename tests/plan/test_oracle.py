@@ -85,8 +85,12 @@ class World:
     def write(self, project) -> None:
         text = []
         for name, node in self.nodes.items():
-            text.append(f"[dataset.{name}]\nmap = \"{node['code']}.py:f\"\nargs = {{ k = {node['k']} }}")
-            where = f'source = "path:{node["source"]}.jsonl"' if node["source"] else f"from = {json.dumps([f'dataset:{n}' for n in node['from']])}"  # fmt: skip
+            text.append(f'[dataset.{name}]\nmap = "{node["code"]}.py:f"\nargs = {{ k = {node["k"]} }}')
+            where = (
+                f'source = "path:{node["source"]}.jsonl"'
+                if node["source"]
+                else f"from = {json.dumps([f'dataset:{n}' for n in node['from']])}"
+            )
             text.append(where)
         project.manifest("\n".join(text))
         for name, code in CODE.items():
@@ -107,7 +111,9 @@ class World:
         for name, node in self.nodes.items():
             if node["source"]:
                 out[f"dataset:{name}#fetch"] = f"{node['source']} {self.sources[node['source']]}"
-            above = [(node["source"], self.sources[node["source"]])] if node["source"] else [rows[n] for n in node["from"]]
+            above = (
+                [(node["source"], self.sources[node["source"]])] if node["source"] else [rows[n] for n in node["from"]]
+            )
             out[f"dataset:{name}"] = f"{node['code']} {self.notes[node['code']]} {node['k']} {above}"
         return out
 
@@ -122,7 +128,10 @@ def rows_of(project, outputs) -> dict[str, list[int]]:
             done = project.run("path", label)
             assert done.code == 0, done.err
         index = json.loads((view / "dataset.json").read_text())
-        tables = [pyarrow.ipc.open_file((view / "chunks" / f"{hex_of(c['digest'])}.arrow").read_bytes()) for c in index["chunks"]]
+        tables = [
+            pyarrow.ipc.open_file((view / "chunks" / f"{hex_of(c['digest'])}.arrow").read_bytes())
+            for c in index["chunks"]
+        ]
         out[label.partition(":")[2]] = [row["x"] for t in tables for row in t.read_all().to_pylist()]
     return out
 
@@ -144,7 +153,9 @@ def play(make_project, seed: int, edits: int) -> None:
         assert sorted(ran) == sorted(new | (read - seen)), f"seed {seed}, turn {turn}, {what}"
         seen |= set(ran)
         first = first or copy.deepcopy(world.__dict__)
-    assert rows_of(project, project.outputs()) == {n: r for n, r in world.rows().items() if f"dataset:{n}" in project.outputs()}  # fmt: skip
+    assert rows_of(project, project.outputs()) == {
+        n: r for n, r in world.rows().items() if f"dataset:{n}" in project.outputs()
+    }
     clean = make_project(f"p{seed}", f"clean{seed}")
     outputs = project.outputs()
     shutil.rmtree(clean.root / ".tunekit")

@@ -121,7 +121,14 @@ def test_processes_that_publish_the_same_at_once_agree(tmp_path):
 
 
 def record(key, attempt, tree, **more):
-    return {"key": key, "attempt": attempt, "label": "x:y", "preimage": {}, "outputs": {"main": tree}, "effective": {}} | more  # fmt: skip
+    return {
+        "key": key,
+        "attempt": attempt,
+        "label": "x:y",
+        "preimage": {},
+        "outputs": {"main": tree},
+        "effective": {},
+    } | more
 
 
 KEY, TREE, OTHER = (sha256_bytes(x) for x in (b"key", b"tree", b"other"))

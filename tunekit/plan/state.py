@@ -58,8 +58,8 @@ class State:
         self.frozen = False  # true: never saved
 
     _SAVED = (
-        "watch", "digests", "manifest", "sources", "code", "closures", "packages", "memo", "trees", "views", "objects", "done",
-        "store",
+        "watch", "digests", "manifest", "sources", "code", "closures", "packages", "memo", "trees", "views", "objects",
+        "done", "store",
     )  # fmt: skip
 
     @classmethod
