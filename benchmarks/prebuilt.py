@@ -30,9 +30,7 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
             Path(request.out).mkdir(parents=True)
             Path(request.staging).mkdir(exist_ok=True)
             produced = importlib.import_module(kind_of(request.kind).room + ".run").run(request, Events(label, -1))
-            node.outputs = {
-                r: artifacts.seal(store, Path(request.out) / name) for r, name in produced.items()
-            }
+            node.outputs = {r: artifacts.seal(store, Path(request.out) / name) for r, name in produced.items()}
             record = {
                 "key": node.key, "attempt": records.new_attempt(), "label": label, "kind": node.action.kind,
                 "preimage": node.image, "inputs": {}, "outputs": node.outputs, "effective": {}, "seconds": 0,

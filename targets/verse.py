@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 WORD = re.compile(r"[a-z]+")
 HELD_OUT_PLAYS = ("tempest_gut.txt", "macbeth_gut.txt")
@@ -24,7 +25,7 @@ def passages(row: dict, part: str, size: int = 700) -> list[dict] | None:
 def couplets(row: dict) -> list[dict] | None:
     """Chat rows: a line of verse, answered by the line that follows it in the play."""
     lines = [" ".join(WORD.findall(line)) for line in row["text"].split("\n")]
-    pairs = [(a, b) for a, b in zip(lines, lines[1:], strict=False) if min(a.count(" "), b.count(" ")) >= 4]
+    pairs = [(a, b) for a, b in pairwise(lines) if min(a.count(" "), b.count(" ")) >= 4]
     turns = [[{"role": "user", "content": a}, {"role": "assistant", "content": b}] for a, b in pairs]
     return [{"messages": t} for t in turns] or None
 

@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+# Before anything imports triton (peft and datasets do): without a GPU the kernels run in its interpreter.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
@@ -66,6 +69,7 @@ class Project:
         return self.write("tunekit.toml", text if "[project]" in text else f'[project]\nname = "p"\n{text}')
 
     def environment(self, **more: str) -> dict[str, str]:
+        _same_user(self.config)
         env = {k: v for k in KEPT if (v := os.environ.get(k)) is not None}
         env |= {"TUNEKIT_STORE": str(self.store), "TUNEKIT_CONFIG": str(self.config)}
         return env | ({"TUNEKIT_TRUST": "1"} if self.trust else {}) | more
@@ -123,6 +127,12 @@ class Project:
         shutil.rmtree(self.root / ".tunekit" / "state", ignore_errors=True)
 
 
+def _same_user(config: Path) -> None:
+    """The token by which a state is known as this user's, also where a test calls the planner in this process."""
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "token").write_text("of the tests")
+
+
 MakeProject = Callable[..., Project]
 
 
@@ -133,6 +143,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNEKIT_STORE", str(place / "store"))
         patch.setenv("TUNEKIT_CONFIG", str(place / "config"))
+        _same_user(place / "config")
         patch.delenv("TUNEKIT_TRUST", raising=False)
         yield
 

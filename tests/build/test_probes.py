@@ -288,3 +288,17 @@ def test_a_new_file_joins_a_glob(built):
     (built.root / "more" / "2.jsonl").unlink()
     assert built.build().ran == []
     assert rows(built, "g") == [{"x": 1}]
+
+
+def test_a_state_that_came_with_a_clone_is_not_believed(built):
+    """A stranger's `.tunekit/state` that says all is fresh, with the right checksum, but of another user."""
+    built.write("m.py", (built.root / "m.py").read_text() + "\n# edited\n")
+    index = built.root / ".tunekit" / "state" / "index.json"
+    from tunekit.plan import state as of
+
+    body = of.read_checked(index)
+    body["watch"] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(of, "_token", lambda: "a stranger's")
+        of.write_checked(index, body)
+    assert "nothing to do" not in built.run("build").out

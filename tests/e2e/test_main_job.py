@@ -102,7 +102,11 @@ def test_only_what_a_change_touches_runs_and_reverting_runs_nothing(built: Proje
 
 
 def test_operational_and_numeric_fields_and_comments_run_nothing(built: Project) -> None:
-    built.edit("tunekit.toml", "num_generations = 4", "num_generations = 4 # a group\ncheckpoint_steps = 3\nmicro_batch_size = 8")
+    built.edit(
+        "tunekit.toml",
+        "num_generations = 4",
+        "num_generations = 4 # a group\ncheckpoint_steps = 3\nmicro_batch_size = 8",
+    )
     try:
         assert built.build() == []
     finally:

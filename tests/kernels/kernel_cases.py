@@ -104,12 +104,8 @@ def assert_matches(actual: Result, expected: Result) -> None:
     dtype = actual.grad.dtype
     same: dict[str, Any] = {"check_dtype": False, "check_device": False, "equal_nan": True}
     torch.testing.assert_close(actual.logp.double().cpu(), expected.logp, rtol=1e-6, atol=OUTPUT_ATOL, **same)
-    torch.testing.assert_close(
-        actual.entropy.double().cpu(), expected.entropy, rtol=1e-6, atol=OUTPUT_ATOL, **same
-    )
-    torch.testing.assert_close(
-        actual.grad.double().cpu(), expected.grad, rtol=GRAD_RTOL[dtype], atol=GRAD_ATOL, **same
-    )
+    torch.testing.assert_close(actual.entropy.double().cpu(), expected.entropy, rtol=1e-6, atol=OUTPUT_ATOL, **same)
+    torch.testing.assert_close(actual.grad.double().cpu(), expected.grad, rtol=GRAD_RTOL[dtype], atol=GRAD_ATOL, **same)
 
 
 def check_refuses_cpu() -> None:

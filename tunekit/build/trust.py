@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tunekit.errors import TrustError
 from tunekit.store.disk import replace
+from tunekit.store.store import config_folder
 
 
 def _file() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(os.environ.get("TUNEKIT_CONFIG") or Path(base) / "tunekit") / "trust.json"
+    return config_folder() / "trust.json"
 
 
 def _load() -> dict[str, list[str]]:

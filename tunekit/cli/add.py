@@ -100,6 +100,9 @@ def appended(text: str, kind: str, name: str, values: dict[str, Any]) -> str:
 
     import tomlkit
 
+    beside = tomllib.loads(text).get(kind, {})
+    if isinstance(beside, dict) and name in beside:
+        raise UsageError(f"[{kind}.{name}] cannot stand here twice", slug="cannot-add", hint="choose another name")
     table = tomlkit.table()
     for key, value in values.items():
         table.add(key, value)

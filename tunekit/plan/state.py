@@ -1,8 +1,9 @@
 """The project's cache: what was true when it was last looked at, and the signatures that prove it still is.
 
 `.tunekit/state/index.json` (signatures, digests, results) and `graph.json` (the parsed graph). Both can be
-deleted at any time. A signature is (inode, size, mtime_ns, ctime_ns): ctime notices a restored mtime, and a
-clone cannot forge it. One read within 2 s of a change is not trusted: the file is hashed again next time.
+deleted at any time. A signature is (inode, size, mtime_ns, ctime_ns): ctime notices a restored mtime. A state
+counts only with a token of this user's, so one that comes with a clone does not. One read within 2 s of a change
+is not trusted: the file is hashed again next time.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import json
 import os
 import sys
 import time
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tunekit
+from tunekit.store.store import config_folder
 
 if TYPE_CHECKING:
     from tunekit.graph import Graph
@@ -67,10 +68,9 @@ class State:
         """The state with `changed` filled in: the watched paths that are not what they were."""
         state = cls(root)
         try:
-            body = json.loads(read_checked(state.folder / "index.json"))
-            if body.pop("for") == _made_by():
-                for name in cls._SAVED:
-                    setattr(state, name, body[name])
+            body = read_checked(state.folder / "index.json")
+            for name in cls._SAVED:
+                setattr(state, name, body[name])
         except (OSError, ValueError, KeyError, TypeError):
             state = cls(root)  # not there, torn, or of another version: start again
         base = str(root) + "/"
@@ -86,8 +86,7 @@ class State:
         if not self.completed:
             self.done = {}  # a build that failed, with the changes that it saw
         self._settle()
-        body = {name: getattr(self, name) for name in self._SAVED}
-        write_checked(self.folder / "index.json", {"for": _made_by(), **body})
+        write_checked(self.folder / "index.json", {name: getattr(self, name) for name in self._SAVED})
         self.dirty = False
 
     def complete(self, request: list[str], links: dict[str, str]) -> None:
@@ -117,7 +116,7 @@ class State:
         from tunekit.graph import Graph
 
         try:
-            body = json.loads(read_checked(self.folder / "graph.json"))
+            body = read_checked(self.folder / "graph.json")
             return Graph.from_json(body["graph"]) if body["site"] == site_signature() else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -164,18 +163,21 @@ class State:
 
 
 def write_checked(path: Path, body: dict[str, Any]) -> None:
+    from tunekit.store.checked import seal
     from tunekit.store.disk import replace
 
-    data = json.dumps(body, separators=(",", ":")).encode()
-    replace(path, b"%08x\n" % zlib.crc32(data) + data)
+    replace(path, seal(json.dumps({"for": _made_by(), **body}, separators=(",", ":")).encode()))
 
 
-def read_checked(path: Path) -> bytes:
-    """The JSON that `write_checked` wrote; ValueError if it is torn or was edited."""
-    check, _, data = path.read_bytes().partition(b"\n")
-    if check != b"%08x" % zlib.crc32(data):
-        raise ValueError(f"{path} is not as it was written")
-    return data
+def read_checked(path: Path) -> dict[str, Any]:
+    """What `write_checked` wrote; ValueError if it is torn, of another version, or not written by this user."""
+    from tunekit.store.checked import unseal
+
+    data = unseal(path.read_bytes())
+    body = json.loads(data) if data is not None else {}
+    if body.pop("for", None) != _made_by():
+        raise ValueError(f"{path} is not as we wrote it")
+    return dict(body)
 
 
 def _young(sig: str) -> bool:
@@ -196,4 +198,21 @@ def _mtime(path: str) -> int:
 
 
 def _made_by() -> list[str]:
-    return [tunekit.__version__, sys.version, "state/1"]
+    """What a state must name to be believed. The user's token is in no clone: a stranger cannot ship a state that
+    says all is fresh."""
+    return [tunekit.__version__, sys.version, "state/2", _token()]
+
+
+def _token() -> str:
+    """A secret of this user, made when first asked for."""
+    file = config_folder() / "token"
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:
+                f.write(os.urandom(16).hex())
+        except FileExistsError:
+            pass  # another process was first
+        return file.read_text()

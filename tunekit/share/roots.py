@@ -110,7 +110,7 @@ def _links(root: Path, store: Store) -> set[str]:
 def _fresh(root: Path) -> set[str]:
     """Results that the project's state remembers: a target that went back to an old setting writes no history."""
     try:
-        memo = json.loads(read_checked(root / ".tunekit" / "state" / "index.json"))["memo"]
+        memo = read_checked(root / ".tunekit" / "state" / "index.json")["memo"]
         return {tree for entry in memo.values() for tree in entry[2].values()}
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return set()

@@ -30,6 +30,12 @@ def default_root() -> Path:
     return Path(base) / "tunekit"
 
 
+def config_folder() -> Path:
+    """$TUNEKIT_CONFIG, or `tunekit` in the user's configuration folder: what a user decided, not what was built."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(os.environ.get("TUNEKIT_CONFIG") or Path(base) / "tunekit")
+
+
 class Store:
     """Paths of one store. Opening creates the folders that are missing, and refuses another layout."""
 

@@ -64,7 +64,11 @@ def summary_of(history: list[dict[str, float]]) -> dict[str, Any]:
         return {"points": 0}
     window = max(1, min(WINDOW, len(points) // 10))
     ends = {"first": points[:window], "last": points[-window:]}
-    out: dict[str, Any] = {"points": len(points), "window": window, "steps": int(points[-1]["step"])}
+    out: dict[str, Any] = {
+        "reward": mean_of(points[-window:], "reward"),
+        "reward_at_start": mean_of(points[:window], "reward"),
+    }
+    out |= {"steps": int(points[-1]["step"]), "points": len(points), "window": window}
     for end, some in ends.items():
         out[end] = {name: mean_of(some, name) for name in some[0] if name in SHOWN or name.endswith("/mean")}
     return out
