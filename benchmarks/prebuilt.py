@@ -45,7 +45,7 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
         for tree in (node.outputs or {}).values():
             planner.present(tree)
         out[label] = (node.outputs or {})["main"]
-    made = links.point(root, store, [(x, planner.nodes[x]) for x in labels])
+    made = links.point(root, planner, labels)
     planner.prune()
     planner.state.complete([], made)
     planner.state.save()

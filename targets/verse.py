@@ -10,7 +10,7 @@ HELD_OUT_PLAYS = ("tempest_gut.txt", "macbeth_gut.txt")
 
 
 def passages(row: dict, part: str, size: int = 700) -> list[dict] | None:
-    """A play as passages of about `size` characters, a line of verse a line; `part`: `train`, or `heldout` (two plays)."""
+    """A play as passages of about `size` characters, line by line; `part`: `train`, or `heldout` (two plays)."""
     if (row["file"] in HELD_OUT_PLAYS) != (part == "heldout"):
         return None
     out, text = [], ""
