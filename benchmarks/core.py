@@ -1,0 +1,203 @@
+"""The core's speed, beside the floor of a correct checker and whichever peers are installed.
+
+    python benchmarks/core.py [--sizes 10 100 1000] [--runs 7]
+
+Commands are interleaved (tunekit, floor, tunekit, floor …); medians are quoted, with CPU seconds and ratios, since
+machines are shared. Large sizes are prebuilt; at 100 that is checked to equal a real
+build. Peers are taken from $DVC and $SNAKEMAKE or the PATH; without them no ratio to them is claimed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent))
+import graphs
+import prebuilt
+
+from tunekit.hashing import sha256_file
+from tunekit.store.store import Store
+
+TUNEKIT = [sys.executable, "-m", "tunekit"]
+FLOOR = [sys.executable, str(Path(__file__).with_name("floor.py")), "check", "."]
+
+
+class Figure(NamedTuple):
+    """Medians of some runs of one command: seconds and CPU seconds."""
+
+    wall: float
+    cpu: float
+
+
+class Project:
+    def __init__(self, base: Path, n: int) -> None:
+        self.n = n
+        self.root, self.store = base / f"p{n}", base / f"s{n}"
+        graphs.tunekit(self.root, n)
+        ours = {"TUNEKIT_STORE": str(self.store), "TUNEKIT_CONFIG": str(base / "config"), "TUNEKIT_TRUST": "1"}
+        self.env = os.environ | ours
+        self.edits = 0
+
+    def once(self, command: list[str]) -> tuple[Figure, str]:
+        """One run, with the kernel's own account of it."""
+        with tempfile.TemporaryFile() as out:
+            start = time.perf_counter()
+            pid = os.posix_spawn(
+                command[0], command, {**self.env, "PWD": str(self.root)},
+                file_actions=[(os.POSIX_SPAWN_DUP2, out.fileno(), 1), (os.POSIX_SPAWN_DUP2, out.fileno(), 2)],
+            )  # fmt: skip
+            _, status, used = os.wait4(pid, 0)
+            wall = time.perf_counter() - start
+            out.seek(0)
+            text = out.read().decode()
+        if status:
+            raise SystemExit(f"{command} failed:\n{text[-2000:]}")
+        return Figure(wall, used.ru_utime + used.ru_stime), text
+
+    def edit(self) -> None:
+        self.edits += 1
+        graphs.edit_one(self.root, self.edits % len(graphs.chains(self.n)), self.edits)
+
+
+# A child starts with its parent's peak: the parent must be small for the figure to be the child's own.
+_PEAK = (
+    "import os, resource, sys; null = os.open('/dev/null', os.O_WRONLY); "
+    "pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, null, 1)]); "
+    "os.waitpid(pid, 0); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
+)
+
+
+def median(some: list[Figure]) -> Figure:
+    return Figure(*(statistics.median(f[i] for f in some) for i in range(2)))
+
+
+def interleaved(project: Project, command: list[str], runs: int, *, edit: bool = False) -> tuple[Figure, Figure]:
+    """tunekit and the floor in turn. With `edit`, one source was changed before (and stays unbuilt)."""
+    os.chdir(project.root)
+    if edit:
+        project.edit()
+    ours, floors = [], []
+    for _ in range(runs):
+        ours.append(project.once(command)[0])
+        floors.append(project.once(FLOOR)[0])
+    return median(ours), median(floors)
+
+
+def peak(project: Project, command: list[str]) -> int:
+    """Largest resident set of one run, in MB."""
+    return int(project.once([sys.executable, "-I", "-S", "-c", _PEAK, *command])[1].split()[-1])
+
+
+def executed(text: str) -> list[str]:
+    return json.loads(text.splitlines()[-1])["executed"]
+
+
+def first_build(project: Project) -> str:
+    """A real first build, then a rebuild after one edit; both are checked to run exactly what they must."""
+    os.chdir(project.root)
+    full, text = project.once([*TUNEKIT, "build", "--json"])
+    ran = [x for x in executed(text) if "#" not in x]
+    assert len(ran) == project.n, f"{len(ran)} of {project.n} ran"
+    project.edit()
+    one, text = project.once([*TUNEKIT, "build", "--json"])
+    ran = [x for x in executed(text) if "#" not in x]
+    assert len(ran) == min(project.n, graphs.DEPTH), ran
+    return f"| {project.n} | {full.wall:.1f} s | {len(ran)} run | {one.wall * 1000:.0f} ms |"
+
+
+def same_as_real(base: Path) -> str:
+    """Prebuilding 100 stages gives the artifacts that `tunekit build` gives."""
+    real, made = Project(base / "real", 100), Project(base / "made", 100)
+    os.chdir(real.root)
+    real.once([*TUNEKIT, "build"])
+    _, text = real.once([*TUNEKIT, "plan", "--json"])
+    want = {a["label"]: a["outputs"]["main"] for a in json.loads(text)["actions"]}
+    got = prebuilt.prebuild(made.root, Store(made.store).ensure())
+    assert got == want, "prebuilt and real results differ"
+    return f"prebuilt = really built at 100 stages: {len(got)} artifacts equal"
+
+
+def hashing(base: Path) -> str:
+    path = base / "big"
+    block = os.urandom(1 << 20)
+    with open(path, "wb") as f:
+        for _ in range(512):
+            f.write(block)
+    sha256_file(path)
+    start = time.process_time()
+    sha256_file(path)
+    speed = 512 / 1024 / (time.process_time() - start) * 1.0737
+    path.unlink()
+    return f"sha256 of a 512 MiB file: {speed:.2f} GB a CPU second"
+
+
+def version(project: Project, runs: int) -> str:
+    os.chdir(project.root)
+    bare, ours = [], []
+    for _ in range(runs):
+        bare.append(project.once([sys.executable, "-c", "pass"])[0])
+        ours.append(project.once([*TUNEKIT, "--version"])[0])
+    return f"--version: {1000 * (median(ours).wall - median(bare).wall):.0f} ms over a bare interpreter"
+
+
+def peers() -> str:
+    found = [p for p in ("dvc", "snakemake") if os.environ.get(p.upper()) or shutil.which(p)]
+    return (
+        f"peers here: {', '.join(found)}"
+        if found
+        else "peers: neither dvc nor snakemake is installed; no ratio is claimed"
+    )
+
+
+CASES = (("no-op build", "build", False), ("status", "status", False), ("plan, one source changed", "plan", True))
+
+
+def prebuilt_rows(base: Path, n: int, runs: int) -> None:
+    """What a project of n stages costs when it is built, and when one source has changed."""
+    project = Project(base, n)
+    os.environ["TUNEKIT_STORE"] = str(project.store)
+    prebuilt.prebuild(project.root, Store(project.store).ensure())
+    time.sleep(2.1)  # until what was just written is trusted
+    os.chdir(project.root)
+    project.once([*FLOOR[:2], "init", "."])
+    project.once([*TUNEKIT, "build"])
+    for what, verb, edit in CASES:
+        command = [*TUNEKIT, verb]
+        ours, floor = interleaved(project, command, runs, edit=edit)
+        figures = [f"{1000 * x:.0f} ms" for x in (ours.wall, ours.cpu, floor.wall)]
+        cells = [str(n), what, *figures, f"{ours.wall / floor.wall:.1f}", f"{peak(project, command)} MB"]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--sizes", type=int, nargs="*", default=[10, 100, 1000])
+    p.add_argument("--runs", type=int, default=7)
+    args = p.parse_args()
+    base = Path(tempfile.mkdtemp(prefix="tunekit-bench-"))
+    os.environ["TUNEKIT_CONFIG"] = str(base / "config")
+    try:
+        print(f"load {os.getloadavg()[0]:.1f}, {len(os.sched_getaffinity(0))} cores, Python {sys.version.split()[0]}\n")
+        print("| stages | what | wall | CPU | floor beside it | ratio | memory |\n|---|---|---|---|---|---|---|")
+        for n in args.sizes:
+            prebuilt_rows(base, n, args.runs)
+        print("\n| stages | first build | after one edit | took |\n|---|---|---|---|")
+        for n in [n for n in args.sizes if n <= 1000]:
+            print(first_build(Project(base / "first", n)), flush=True)
+        print("\n" + "\n".join([same_as_real(base), version(Project(base, 10), args.runs), hashing(base), peers()]))
+    finally:
+        os.chdir("/")
+        shutil.rmtree(base, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
