@@ -78,21 +78,26 @@ class Project:
         """The command line, in this process."""
         from tunekit.cli.main import run
 
+        out, err = io.StringIO(), io.StringIO()
+        with self.inside(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run([verb, *args, "-C", str(self.root)])
+        return Done(code, out.getvalue(), err.getvalue())
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """This process with the project's store, configuration and trust."""
         ours = {k: v for k, v in self.environment().items() if k.startswith("TUNEKIT_")}
         before = {k: os.environ.get(k) for k in ("TUNEKIT_STORE", "TUNEKIT_CONFIG", "TUNEKIT_TRUST")}
-        out, err = io.StringIO(), io.StringIO()
         try:
             for name in before:
                 os.environ.pop(name, None)
             os.environ.update(ours)
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = run([verb, *args, "-C", str(self.root)])
+            yield
         finally:
             for name, value in before.items():
                 os.environ.pop(name, None)
                 if value is not None:
                     os.environ[name] = value
-        return Done(code, out.getvalue(), err.getvalue())
 
     def build(self, *args: str) -> Done:
         return self.run("build", "--json", *args)
@@ -108,7 +113,8 @@ class Project:
         from tunekit.plan.project import open_planner
         from tunekit.store.store import Store
 
-        return open_planner(self.root, Store(self.store).ensure(), list(overrides))
+        with self.inside():
+            return open_planner(self.root, Store(self.store).ensure(), list(overrides))
 
     def plan(self, *labels: str) -> dict[str, Any]:
         """Planned nodes by label; nothing is run."""

@@ -6,7 +6,11 @@ import sys
 
 
 def main() -> None:
+    import gc
+
     from tunekit.cli.main import run
+
+    gc.disable()  # a verb lives for milliseconds and keeps what it reads; a build turns it on again
 
     sys.exit(run(sys.argv[1:]))
 

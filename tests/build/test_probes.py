@@ -103,13 +103,17 @@ def test_an_edit_within_the_clock_tick_is_noticed(template, project):
     assert project.build().ran == []
     from tunekit.plan.state import State, signature
 
-    state = State.load(project.root)
+    with project.inside():
+        state = State.load(project.root)
     state.watch["a.jsonl"] = signature(str(project.root / "a.jsonl")) + "?"  # as the build saw it a moment ago
     state.digests["a.jsonl"] = sha256_bytes(b"what was there in that moment")
     state.dirty = True
-    state.save()
+    with project.inside():
+        state.save()
     assert project.build().ran == []
-    assert State.load(project.root).digests["a.jsonl"] == sha256_bytes((project.root / "a.jsonl").read_bytes())
+    with project.inside():
+        again = State.load(project.root)
+    assert again.digests["a.jsonl"] == sha256_bytes((project.root / "a.jsonl").read_bytes())
 
 
 @pytest.mark.parametrize("damage", ["deleted", "elsewhere", "folder", "all of out"])
@@ -296,7 +300,8 @@ def test_a_state_that_came_with_a_clone_is_not_believed(built):
     index = built.root / ".tunekit" / "state" / "index.json"
     from tunekit.plan import state as of
 
-    body = of.read_checked(index)
+    with built.inside():
+        body = of.read_checked(index)
     body["watch"] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(of, "_token", lambda: "a stranger's")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import selectors
 import shutil
@@ -66,6 +67,7 @@ class Builder:
         """Build. Raises LockError before anything runs if a needed source is not pinned. KeyboardInterrupt stops
         every child first; staging stays, so the next build continues."""
         nodes = self.planner.plan(self.labels)
+        gc.enable()  # from here on it may run for days
         self.order = list(nodes)
         missing = [str(r) for n in nodes.values() if n.state in (UNLOCKED, BLOCKED) for r in n.reasons]
         if missing:

@@ -10,7 +10,7 @@ from typing import Any
 from tunekit.derive import Action, Edge
 from tunekit.errors import DeclarationError, Problem
 from tunekit.graph import Graph
-from tunekit.hashing import PREFIX, hex_of, sha256_file
+from tunekit.hashing import PREFIX, hex_of, sha256_bytes, sha256_file
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.preimage import action_key, preimage
 from tunekit.plan.reason import Reason, difference
@@ -180,7 +180,7 @@ class Planner:
         if action.code or action.files:
             parts += [f"{k}={v}" for k, v in self.code_digests(action).items()]
         parts += [self.inputs.version(package) for package in action.packages]
-        return "|".join(parts)
+        return sha256_bytes("|".join(parts).encode())[7:39]  # kept for every action: short
 
     def _image(self, action: Action) -> dict[str, Any]:
         packages = {p: self.inputs.version(p) for p in sorted(set(action.packages))}
