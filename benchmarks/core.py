@@ -1,10 +1,11 @@
 """The core's speed, beside the floor of a correct checker and whichever peers are installed.
 
-    python benchmarks/core.py [--sizes 10 100 1000] [--runs 7]
+    python benchmarks/core.py [--sizes 10 100 1000 10000] [--runs 7] [--peers]
 
 Commands are interleaved (tunekit, floor, tunekit, floor …); medians are quoted, with CPU seconds and ratios, since
 machines are shared. Large sizes are prebuilt; at 100 that is checked to equal a real
-build. Peers are taken from $DVC and $SNAKEMAKE or the PATH; without them no ratio to them is claimed.
+build. Peers are taken from $DVC and $SNAKEMAKE or the PATH; without them no ratio to them is claimed. A first
+`dvc repro` of 1,000 stages takes more than ten minutes, so --peers builds only the sizes up to 100.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,10 +42,10 @@ class Figure(NamedTuple):
 
 
 class Project:
-    def __init__(self, base: Path, n: int) -> None:
+    def __init__(self, base: Path, n: int, generate: Callable[[Path, int], None] = graphs.tunekit) -> None:
         self.n = n
         self.root, self.store = base / f"p{n}", base / f"s{n}"
-        graphs.tunekit(self.root, n)
+        generate(self.root, n)
         ours = {"TUNEKIT_STORE": str(self.store), "TUNEKIT_CONFIG": str(base / "config"), "TUNEKIT_TRUST": "1"}
         self.env = os.environ | ours
         self.edits = 0
@@ -63,6 +66,11 @@ class Project:
             raise SystemExit(f"{command} failed:\n{text[-2000:]}")
         return Figure(wall, used.ru_utime + used.ru_stime), text
 
+    def controller(self) -> float:
+        """CPU seconds of the process that controls a build: without its children, with its own start."""
+        code = "import sys, time; from tunekit.cli.main import run; run(['build']); print(time.process_time())"
+        return float(self.once([sys.executable, "-c", code])[1].splitlines()[-1])
+
     def edit(self) -> None:
         self.edits += 1
         graphs.edit_one(self.root, self.edits % len(graphs.chains(self.n)), self.edits)
@@ -80,13 +88,13 @@ def median(some: list[Figure]) -> Figure:
     return Figure(*(statistics.median(f[i] for f in some) for i in range(2)))
 
 
-def interleaved(project: Project, command: list[str], runs: int, *, edit: bool = False) -> tuple[Figure, Figure]:
-    """tunekit and the floor in turn. With `edit`, one source was changed before (and stays unbuilt)."""
+def interleaved(project: Project, command: list[str], runs: int, edit: str) -> tuple[Figure, Figure]:
+    """tunekit and the floor in turn. `edit`: one source is changed, `once` before all of it or before `each` run."""
     os.chdir(project.root)
-    if edit:
-        project.edit()
     ours, floors = [], []
-    for _ in range(runs):
+    for i in range(runs):
+        if edit == "each" or (edit == "once" and not i):
+            project.edit()
         ours.append(project.once(command)[0])
         floors.append(project.once(FLOOR)[0])
     return median(ours), median(floors)
@@ -101,17 +109,22 @@ def executed(text: str) -> list[str]:
     return json.loads(text.splitlines()[-1])["executed"]
 
 
-def first_build(project: Project) -> str:
+def first_build(base: Path, n: int) -> str:
     """A real first build, then a rebuild after one edit; both are checked to run exactly what they must."""
+    project = Project(base / "first", n)
     os.chdir(project.root)
     full, text = project.once([*TUNEKIT, "build", "--json"])
-    ran = [x for x in executed(text) if "#" not in x]
-    assert len(ran) == project.n, f"{len(ran)} of {project.n} ran"
+    sources, depth = len(graphs.chains(n)), min(n, graphs.DEPTH)
+    assert len(executed(text)) == n + sources, f"{len(executed(text))} of {n} + {sources} ran"
     project.edit()
     one, text = project.once([*TUNEKIT, "build", "--json"])
-    ran = [x for x in executed(text) if "#" not in x]
-    assert len(ran) == min(project.n, graphs.DEPTH), ran
-    return f"| {project.n} | {full.wall:.1f} s | {len(ran)} run | {one.wall * 1000:.0f} ms |"
+    ran = executed(text)
+    assert len(ran) == depth + 1 and sum(x.endswith("#fetch") for x in ran) == 1, ran
+    again = Project(base / "again", n)
+    os.chdir(again.root)
+    each = again.controller() / (n + sources)
+    cells = [str(n), f"{n} + {sources}", f"{full.wall:.1f} s", f"{full.cpu:.1f} s", f"{1000 * each:.1f} ms"]
+    return "| " + " | ".join([*cells, f"{depth} + 1", f"{1000 * one.wall:.0f} ms"]) + " |"
 
 
 def same_as_real(base: Path) -> str:
@@ -127,17 +140,30 @@ def same_as_real(base: Path) -> str:
 
 
 def hashing(base: Path) -> str:
-    path = base / "big"
+    """GB a CPU second, one file after the other and two at once."""
+    paths = [base / "big-0", base / "big-1"]
     block = os.urandom(1 << 20)
-    with open(path, "wb") as f:
-        for _ in range(512):
-            f.write(block)
-    sha256_file(path)
+    for path in paths:
+        with open(path, "wb") as f:
+            for _ in range(1024):
+                f.write(block)
+        sha256_file(path)
+    gigabytes = len(paths) * 2**30 / 1e9
     start = time.process_time()
-    sha256_file(path)
-    speed = 512 / 1024 / (time.process_time() - start) * 1.0737
-    path.unlink()
-    return f"sha256 of a 512 MiB file: {speed:.2f} GB a CPU second"
+    for path in paths:
+        sha256_file(path)
+    alone = gigabytes / (time.process_time() - start)
+    start, begun = time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(len(paths)) as pool:
+        list(pool.map(sha256_file, paths))
+    both = gigabytes / (time.process_time() - start)
+    wall = gigabytes / (time.perf_counter() - begun)
+    for path in paths:
+        path.unlink()
+    return (
+        f"sha256 of a 1 GiB file: {alone:.2f} GB a CPU second; two at once: {both:.2f} GB a CPU second,"
+        f" {wall:.2f} GB a second together"
+    )
 
 
 def version(project: Project, runs: int) -> str:
@@ -149,16 +175,38 @@ def version(project: Project, runs: int) -> str:
     return f"--version: {1000 * (median(ours).wall - median(bare).wall):.0f} ms over a bare interpreter"
 
 
-def peers() -> str:
-    found = [p for p in ("dvc", "snakemake") if os.environ.get(p.upper()) or shutil.which(p)]
-    return (
-        f"peers here: {', '.join(found)}"
-        if found
-        else "peers: neither dvc nor snakemake is installed; no ratio is claimed"
-    )
+def peer(base: Path, name: str, n: int, runs: int) -> None:
+    """The same graph in another tool: its rows, and how many times tunekit's are faster is the reader's division."""
+    tool = os.environ.get(name.upper()) or shutil.which(name)
+    if not tool:
+        print(f"{name} is not installed: no ratio is claimed")
+        return
+    project = Project(base / f"peer-{name}", n, getattr(graphs, name))
+    os.chdir(project.root)
+    project.env["PATH"] = f"{Path(tool).parent}:{os.environ['PATH']}"
+    if name == "dvc":
+        project.once(["/usr/bin/env", "git", "init", "-q"])
+        project.once([tool, "init", "-q"])
+        build, status = [tool, "repro", "-q"], [tool, "status", "-q"]
+    else:
+        build, status = [tool, "-c2", "-q", "all"], [tool, "-n", "-q", "all"]
+    project.once(build)
+    for what, command, edit in (("no-op", build, False), ("status", status, False), ("one edit, rebuilt", build, True)):
+        took = []
+        for _ in range(runs):
+            if edit:
+                project.edit()
+            took.append(project.once(command)[0])
+        found = median(took)
+        print(f"| {n} | {name} {what} | {1000 * found.wall:.0f} ms | {1000 * found.cpu:.0f} ms |", flush=True)
 
 
-CASES = (("no-op build", "build", False), ("status", "status", False), ("plan, one source changed", "plan", True))
+CASES = (
+    ("no-op build", "build", ""),
+    ("status", "status", ""),
+    ("plan, one source changed", "plan", "once"),
+    ("build, one source changed: 10 stages run", "build", "each"),
+)
 
 
 def prebuilt_rows(base: Path, n: int, runs: int) -> None:
@@ -172,7 +220,7 @@ def prebuilt_rows(base: Path, n: int, runs: int) -> None:
     project.once([*TUNEKIT, "build"])
     for what, verb, edit in CASES:
         command = [*TUNEKIT, verb]
-        ours, floor = interleaved(project, command, runs, edit=edit)
+        ours, floor = interleaved(project, command, runs, edit)
         figures = [f"{1000 * x:.0f} ms" for x in (ours.wall, ours.cpu, floor.wall)]
         cells = [str(n), what, *figures, f"{ours.wall / floor.wall:.1f}", f"{peak(project, command)} MB"]
         print("| " + " | ".join(cells) + " |", flush=True)
@@ -180,8 +228,9 @@ def prebuilt_rows(base: Path, n: int, runs: int) -> None:
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--sizes", type=int, nargs="*", default=[10, 100, 1000])
+    p.add_argument("--sizes", type=int, nargs="*", default=[10, 100, 1000, 10000])
     p.add_argument("--runs", type=int, default=7)
+    p.add_argument("--peers", action="store_true", help="also time dvc and snakemake where they are installed")
     args = p.parse_args()
     base = Path(tempfile.mkdtemp(prefix="tunekit-bench-"))
     os.environ["TUNEKIT_CONFIG"] = str(base / "config")
@@ -190,10 +239,16 @@ def main() -> None:
         print("| stages | what | wall | CPU | floor beside it | ratio | memory |\n|---|---|---|---|---|---|---|")
         for n in args.sizes:
             prebuilt_rows(base, n, args.runs)
-        print("\n| stages | first build | after one edit | took |\n|---|---|---|---|")
+        head = "stages | first build runs | wall | CPU, all of it | controller's CPU an action | one edit runs | wall"
+        print(f"\n| {head} |\n|{'---|' * 7}")
         for n in [n for n in args.sizes if n <= 1000]:
-            print(first_build(Project(base / "first", n)), flush=True)
-        print("\n" + "\n".join([same_as_real(base), version(Project(base, 10), args.runs), hashing(base), peers()]))
+            print(first_build(base, n), flush=True)
+        print("\n" + "\n".join([same_as_real(base), version(Project(base, 11), args.runs), hashing(base)]), flush=True)
+        if args.peers:
+            print("\n| stages | peer | wall | CPU |\n|---|---|---|---|")
+            for n in [n for n in args.sizes if n <= 100]:
+                for name in ("dvc", "snakemake"):
+                    peer(base, name, n, args.runs)
     finally:
         os.chdir("/")
         shutil.rmtree(base, ignore_errors=True)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tunekit.build import gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
+from tunekit.build.frontier import Frontier
 from tunekit.build.request import write_request
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
@@ -53,7 +54,6 @@ class Builder:
         self.store = planner.store
         self.cores = len(os.sched_getaffinity(0))
         self.running: dict[str, Attempt] = {}
-        self.finished: set[str] = set()
         self.executed: list[str] = []
         self.failed: dict[str, TunekitError] = {}
         self.records: dict[str, dict[str, Any]] = {}
@@ -61,6 +61,7 @@ class Builder:
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[str, float] = {}
         self.order: list[str] = []
+        self.frontier = Frontier([], planner.graph.needs)
         self.links: dict[str, str] | None = None  # set when everything asked for is there
 
     def run(self) -> Result:
@@ -106,44 +107,49 @@ class Builder:
     # -- the loop ----------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        pending = [label for label in self.order if self.planner.nodes[label].run]
-        self.finished = {label for label in self.order if not self.planner.nodes[label].run}
+        graph, nodes = self.planner.graph, self.planner.nodes
+        self.frontier = Frontier([label for label in self.order if nodes[label].run], graph.needs)
         for label in self.order:
-            if label in self.finished:
+            if not nodes[label].run:
                 self._judge(label)
-        while pending or self.running:
-            self._start_ready(pending)
+        while self.frontier or self.running:
+            self._start_ready()
             if not self.running:
-                if any(label in self._waiting for label in pending):
+                if self.frontier.waits(self._waiting):
                     time.sleep(0.2)  # another build holds the lease of all that could run
                     continue
                 break
             for key, _ in self._selector.select(timeout=0.5):
                 key.data()
 
-    def _start_ready(self, pending: list[str]) -> None:
-        for label in list(pending):
+    def _start_ready(self) -> None:
+        """Start what may start and has room."""
+        kept = []
+        while (label := self.frontier.pop()) is not None:
             if self.failed and not self.options.keep_going:
-                pending.clear()
+                self.frontier.clear()
                 return
-            needs = self.planner.graph.needs(label)
-            if any(need in self.failed for need in needs):
-                pending.remove(label)
-                self.failed[label] = ActionError(f"{label} needs what failed", slug="upstream-failed")
-                continue
-            if all(need in self.finished for need in needs) and self._room_for(label) and self._try_start(label):
-                pending.remove(label)
+            if self._full():
+                kept.append(label)
+                break
+            if self._room_for(label) and self._try_start(label):
+                self.frontier.started(label)
+            else:
+                kept.append(label)
+        self.frontier.put_back(kept)
+
+    def _full(self) -> bool:
+        """Whether not even the smallest action has room."""
+        if self.options.jobs and len(self.running) >= self.options.jobs:
+            return True
+        return sum(map(self._cpus, self.running)) >= self.cores
 
     def _cpus(self, label: str) -> int:
         wanted = self.planner.graph.actions[label].cpus
         return min(wanted or self.cores, self.cores)
 
     def _room_for(self, label: str) -> bool:
-        if not self.running:
-            return True
-        if self.options.jobs and len(self.running) >= self.options.jobs:
-            return False
-        return sum(self._cpus(x) for x in self.running) + self._cpus(label) <= self.cores
+        return not self.running or sum(map(self._cpus, self.running)) + self._cpus(label) <= self.cores
 
     def _try_start(self, label: str) -> bool:
         """True if the label needs no more attention: it runs, or its result turned out to be there."""
@@ -263,15 +269,19 @@ class Builder:
         self._done(label, record, how)
 
     def _done(self, label: str, record: dict[str, Any], how: str) -> None:
-        self.finished.add(label)
         self.records[label] = record
         self.listen({"type": "end", "action": label, "how": how, "record": record})
         self._judge(label)
+        if label not in self.failed:
+            self.frontier.ended(label)
 
     def _fail(self, label: str, error: TunekitError) -> None:
         self.failed[label] = error
         what = {"slug": error.slug, "message": error.message, "hint": error.hint, "log": error.data.get("log", "")}
         self.listen({"type": "failed", "action": label, **what})
+        if self.options.keep_going:
+            for lost in self.frontier.drop(label):
+                self.failed[lost] = ActionError(f"{lost} needs what failed", slug="upstream-failed")
 
     def _end(self, label: str, error: TunekitError) -> None:
         self.running.pop(label).lease.release()

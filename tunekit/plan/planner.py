@@ -205,7 +205,8 @@ class Planner:
                 names.append(f"{path.parent.name}/{path.name}")
             state.trees[tree] = names
             state.dirty = True
-        if all([self._object_ok(name) for name in names]):
+        known, base = state.objects, self._objects
+        if all([known.get(name) == signature(base + name) or self._object_ok(name) for name in names]):
             return True
         del state.trees[tree]
         state.dirty = True

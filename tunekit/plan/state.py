@@ -58,18 +58,17 @@ class State:
         self.completed = False
         self.frozen = False  # true: never saved
 
-    _SAVED = (
-        "watch", "digests", "manifest", "sources", "code", "closures", "packages", "memo", "trees", "views", "objects",
-        "done", "store",
-    )  # fmt: skip
+    _GLANCE = ("watch", "manifest", "packages", "objects", "done", "store")
+    _REST = ("digests", "sources", "code", "closures", "memo", "trees", "views")
 
     @classmethod
-    def load(cls, root: Path) -> State:
-        """The state with `changed` filled in: the watched paths that are not what they were."""
+    def load(cls, root: Path, *, glance: bool = False) -> State:
+        """The state with `changed` filled in: the watched paths that are not what they were. A `glance` reads what
+        a no-op compares, and leaves the rest empty."""
         state = cls(root)
         try:
-            body = read_checked(state.folder / "index.json")
-            for name in cls._SAVED:
+            body = read_checked(state.folder / "index.json", glance=glance)
+            for name in cls._GLANCE if glance else cls._GLANCE + cls._REST:
                 setattr(state, name, body[name])
         except (OSError, ValueError, KeyError, TypeError):
             state = cls(root)  # not there, torn, or of another version: start again
@@ -86,7 +85,8 @@ class State:
         if not self.completed:
             self.done = {}  # a build that failed, with the changes that it saw
         self._settle()
-        write_checked(self.folder / "index.json", {name: getattr(self, name) for name in self._SAVED})
+        glance, rest = ({name: getattr(self, name) for name in names} for names in (self._GLANCE, self._REST))
+        write_checked(self.folder / "index.json", glance, rest)
         self.dirty = False
 
     def complete(self, request: list[str], links: dict[str, str]) -> None:
@@ -162,22 +162,28 @@ class State:
         return digest
 
 
-def write_checked(path: Path, body: dict[str, Any]) -> None:
+def write_checked(path: Path, *parts: dict[str, Any]) -> None:
+    """One line of JSON a part."""
     from tunekit.store.checked import seal
     from tunekit.store.disk import replace
 
-    replace(path, seal(json.dumps({"for": _made_by(), **body}, separators=(",", ":")).encode()))
+    first, *more = parts
+    lines = [json.dumps(part, separators=(",", ":")).encode() for part in ({"for": _made_by(), **first}, *more)]
+    replace(path, seal(b"\n".join(lines)))
 
 
-def read_checked(path: Path) -> dict[str, Any]:
-    """What `write_checked` wrote; ValueError if it is torn, of another version, or not written by this user."""
+def read_checked(path: Path, *, glance: bool = False) -> dict[str, Any]:
+    """What `write_checked` wrote, its parts as one (`glance`: only the first); ValueError if it is torn, of another
+    version, or not written by this user."""
     from tunekit.store.checked import unseal
 
-    data = unseal(path.read_bytes())
-    body = json.loads(data) if data is not None else {}
+    first, *more = (unseal(path.read_bytes()) or b"{}").split(b"\n")
+    body = dict(json.loads(first))
     if body.pop("for", None) != _made_by():
         raise ValueError(f"{path} is not as we wrote it")
-    return dict(body)
+    for part in [] if glance else more:
+        body |= json.loads(part)
+    return body
 
 
 def _young(sig: str) -> bool:
@@ -200,7 +206,7 @@ def _mtime(path: str) -> int:
 def _made_by() -> list[str]:
     """What a state must name to be believed. The user's token is in no clone: a stranger cannot ship a state that
     says all is fresh."""
-    return [tunekit.__version__, sys.version, "state/2", _token()]
+    return [tunekit.__version__, sys.version, "state/3", _token()]
 
 
 def _token() -> str:

@@ -11,7 +11,7 @@ from tunekit.plan.state import State, site_signature
 def unchanged(root: Path, store: Path, request: list[str]) -> dict[str, str] | None:
     """What was asked for (label → its view), if it was complete when it was last built and *nothing* has changed
     since: no watched file, no object of a result, no link in `out/`. Then there is nothing to plan. Else None."""
-    state = State.load(root)
+    state = State.load(root, glance=True)
     done = state.done.get(" ".join(request))
     if done is None or state.changed or state.store != str(store):
         return None

@@ -21,8 +21,7 @@ def show_plan(planner: Planner, labels: list[str], *, as_json: bool) -> int:
     print(f"{runs} to run, {len(nodes) - runs} fresh" if runs else f"nothing to do: {len(nodes)} actions fresh")
     words = {label: _word(n) for label, n in nodes.items()}
     width = max(map(len, words.values()))
-    for label, node in nodes.items():
-        print(f"  {words[label]:<{width}}  {label}{_because(node)}")
+    print("\n".join([f"  {words[label]:<{width}}  {label}{_because(node)}" for label, node in nodes.items()]))
     return 0
 
 
