@@ -151,7 +151,7 @@ def test_no_label_at_all_is_an_error(room, dataset, chatml):
 
 def test_an_error_names_the_row_of_the_dataset(room, dataset, chatml, chat_rows):
     (Path(chatml.path) / "chat_template.jinja").write_text(
-        "{% for m in messages %}{{ raise_exception('no 5') if '5' in m.content }}x{% endfor %}"
+        "{% for m in messages %}{{ raise_exception('no 5') if '5' in m.content }}{{ m.content }}{% endfor %}"
     )
     with pytest.raises(ActionError, match="row 5: the chat template refuses"):
         room(run, SPEC, {"data": [dataset(chat_rows, "chat", 4)], "tokenizer": [chatml]})
