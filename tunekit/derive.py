@@ -66,6 +66,10 @@ class Scope(Protocol):
         """The row shape a dataset declares (`chat`, `completion`, …)."""
         ...
 
+    def dataset_setting(self, text: str, name: str) -> Any:
+        """A setting that a dataset declares for those who read it (`train_on`, …); None if there is no such."""
+        ...
+
     def tokenizer(self, text: str, key: str) -> Edge: ...
 
     def adapter(self, value: Any, key: str) -> Spec | None:
@@ -90,6 +94,10 @@ class Scope(Protocol):
 
     def file(self, path: str, key: str) -> str:
         """Check that a project file exists inside the project and return its path."""
+        ...
+
+    def text(self, path: str, key: str) -> str:
+        """The text of a project file; "" and a problem if it cannot be read."""
         ...
 
     def problem(self, slug: str, key: str, message: str, hint: str = "") -> None: ...
