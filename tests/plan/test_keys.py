@@ -25,7 +25,8 @@ REGENERATE = "TUNEKIT_GOLDEN"
 # Where another value cannot be guessed from the type: fields that name something of the sample project.
 OTHER: dict[str, Any] = {
     "dataset.source": "path:other.jsonl", "dataset.from": ["dataset:made"], "dataset.map": "data.py:make",
-    "dataset.roles": ["user"], "dataset.chat_template": "{{ x }}", "dataset.split": "[:50%]", "dataset.packages": ["acme"], "dataset.files": ["other.jsonl"],
+    "dataset.roles": ["user"], "dataset.chat_template": "{{ x }}",
+    "dataset.split": "[:50%]", "dataset.packages": ["acme"], "dataset.files": ["other.jsonl"],
     "tokenizer.source": "path:other.jsonl", "tokenizer.data": ["dataset:chat"], "tokenizer.chat_template": "{{ x }}",
     "model.source": "path:other.jsonl", "model.tokenizer": "", "merge.inputs": ["run:sft"],
     "run.model": "run:full", "run:grpo.model": "run:sft@best", "run.data": ["dataset:mixed"],
@@ -137,9 +138,8 @@ def test_what_a_dataset_says_of_masks_is_in_the_keys_of_its_tokens(sample):
     chat, made, run = (manifest.targets[name].spec for name in ("dataset:chat", "dataset:made", "run:sft"))
     other = {"train_on": "last", "roles": ["user", "tool"], "chat_template": "chatml", "require_end": False}
     for name, value in other.items():
-        assert changed_keys(sample, "dataset:chat", msgspec.structs.replace(chat, **{name: value})) == {
-            "run:sft#tokens"
-        }, name
+        changed_chat = msgspec.structs.replace(chat, **{name: value})
+        assert changed_keys(sample, "dataset:chat", changed_chat) == {"run:sft#tokens"}, name
         changed = msgspec.structs.replace(made, **{name: value})
         assert changed_keys(sample, "dataset:made", changed) == {
             "run:sft#tokens", "run:full#tokens", "eval:loss#tokens"
@@ -147,7 +147,9 @@ def test_what_a_dataset_says_of_masks_is_in_the_keys_of_its_tokens(sample):
         said = [DataItem(dataset="dataset:chat", **{name: fields_of(type(chat))[name].default}), *run.data[1:]]
         targets = {
             **manifest.targets,
-            "dataset:chat": manifest.targets["dataset:chat"]._replace(spec=msgspec.structs.replace(chat, **{name: value})),
+            "dataset:chat": manifest.targets["dataset:chat"]._replace(
+                spec=msgspec.structs.replace(chat, **{name: value})
+            ),
             "run:sft": manifest.targets["run:sft"]._replace(spec=msgspec.structs.replace(run, data=said)),
         }
         assert keys_of(manifest._replace(targets=targets), by="label") == before, name

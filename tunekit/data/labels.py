@@ -94,10 +94,9 @@ class _Tokens:
         return span if (start, end) == span[:2] else span._replace(start=start, end=end)
 
     def _tight(self, span: Span, header: int) -> int:
-        """Where a turn that leaves the prompt begins: with a token, behind a header that has a special one."""
+        """Where a turn that leaves the prompt begins: with a token, behind its header."""
         token = self.first(span.start, span.end)
-        first = self.first(header, span.start)
-        if token is not None and first is not None and not self._ends.special.isdisjoint(self.ids[first:token]):
+        if token is not None and self.chars(token)[0] > header:
             return self.chars(token)[0]
         raise RowFault(
             "no-turn-start",

@@ -19,7 +19,7 @@ from tunekit.data.pieces import Stretch, edges_of, spaced
 from tunekit.data.prefixes import by_prefixes
 from tunekit.data.probe import Place, behind_space, core_of, find_any
 from tunekit.data.regions import Region, regions_of
-from tunekit.data.starts import start_of
+from tunekit.data.starts import Starts
 from tunekit.data.template import ChatTemplate, TemplateRefusal, Trace
 
 TrainOn = Literal["assistant", "last", "all"]
@@ -33,6 +33,7 @@ class Masks:
         self._train_on = train_on
         self._roles = frozenset(roles)
         self._attribution = Attribution()
+        self._starts = Starts(template)
 
     def of(self, conversation: Conversation) -> Marked:
         """A conversation's text and spans. Raises RowFault: `template-refused`, `message-dropped`, `no-turn-start`,
@@ -61,7 +62,7 @@ class Masks:
         lost = any(role == "assistant" and row.regions[n] is None for n, role in zip(odd, roles, strict=True))
         if notes is None or lost:
             return by_prefixes(self._template, row.conversation, row.messages, row.trace.text, odd, train)
-        return [span for number in odd for span in row.turn(number, train, notes)]
+        return [span for number in odd for span in row.turn(number, train, self._starts, notes)]
 
     def _render(self, conversation: Conversation) -> tuple[list[Row], Trace]:
         refusal: TemplateRefusal | None = None
@@ -97,13 +98,13 @@ class _Rendered(NamedTuple):
     def render(self, messages: list[Row]) -> str:
         return self.template.trace(messages, tools=self.conversation.tools).text
 
-    def turn(self, number: int, train: bool, notes: list[str]) -> list[Span]:
+    def turn(self, number: int, train: bool, starts: Starts, notes: list[str]) -> list[Span]:
         """The span of a whole turn."""
         turn, region = self.conversation.turns[number], self.regions[number]
         if turn.role != "assistant":
             return self._content(number, train)
         assert region is not None
-        start = start_of(self.template, self.messages, self.conversation, number, self.trace, self.regions)
+        start = starts.of(self.messages, self.conversation, number, self.trace, self.regions)
         if not start.whole:
             notes.append("off-prompt")
         close = _content_end(turn, self.trace.text, start.position)

@@ -34,6 +34,24 @@ def warn_of_templates(vocabulary: Vocabulary, templates: list[ChatTemplate | Non
         )
 
 
+_TOLD = {
+    "content-dropped": "messages whose content the chat template does not print",
+    "reasoning-dropped": "messages whose reasoning the chat template does not print",
+    "off-prompt": "turns that begin otherwise than the generation prompt ends",
+    "edge-space": "rows with white space at the end of a part: put it at the beginning of the next one",
+    "no-end": "trained turns that do not end with a token that generation stops at",
+}
+
+
+def warn_of_reasons(sources: list[Input], items: list[TokenSet], events: Events) -> None:
+    """One warning for each reason that a user may want to do something about; the ledger has them all."""
+    for source, item in zip(sources, items, strict=True):
+        for reason, words in _TOLD.items():
+            found = item.ledger["reasons"].get(reason)
+            if found:
+                events.warning(reason, f"{source.label}: {found['count']} {words}", rows=found["rows"])
+
+
 def check_ends(sources: list[Input], items: list[TokenSet], specs: list[TokenItem], events: Events) -> None:
     """The gate on turns: some of them must end with a token that generation stops at, or the model never learns
     to stop. Raises ActionError (`no-end-of-turn`)."""

@@ -15,7 +15,7 @@ from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
 from tunekit.protocol import Events, Input, Request
-from tunekit.steps.tokens.masking import check_ends, encoder_of, warn_of_templates
+from tunekit.steps.tokens.masking import check_ends, encoder_of, warn_of_reasons, warn_of_templates
 from tunekit.steps.tokens.part import PartLedger, load_ledger, make_part
 from tunekit.steps.tokens.reasons import summed
 from tunekit.steps.tokens.spec import TokenItem
@@ -42,6 +42,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
     warn_of_templates(vocabulary, told, events)
     write_tokens(out, Tokens(items, vocabulary.pad_id, vocabulary.eos_id, vocabulary.size))
     _report(sources, items, events)
+    warn_of_reasons(sources, items, events)
     check_ends(sources, items, spec.items, events)
     return {"main": "main"}
 
