@@ -39,6 +39,7 @@ class Starts:
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
         self._headers = answer_headers(template)
+        self._known: tuple[Trace | None, list[int | None]] = (None, [])  # of the row at hand
 
     def of(
         self,
@@ -113,41 +114,41 @@ class Starts:
         """The start of a turn that is not like the whole prompt: where it leaves it, or at its own text, should that
         begin like the rest of the prompt; or at its own text behind the prompt, should something stand before it."""
         turn, text = conversation.turns[number], trace.text
-        header = min((_common(header, like.prompt) for header in self._headers), default=0)
-        ordinary = header > 0 and like.position >= region.start + header
-        if ordinary and _says(turn, text, like.position):
-            return Start(like.position, whole=False)
-        first = self._own(messages, conversation, number, trace)
+        first = self._own(messages, conversation, trace)[number]
         if first is not None and like.prompt:
             for position in (first - core_of(_first(turn, text, first))[0], first):
                 if text[:position].endswith(like.prompt):
                     return Start(position)
-        if not ordinary:
-            return None
-        if first is None or first > like.position:
+        if first is not None and region.start < first <= like.position:
+            return Start(first, whole=False)
+        if first is not None and first == behind_space(text, like.position) and like.position > region.start:
+            return Start(like.position, whole=False)
+        header = min((_common(header, like.prompt) for header in self._headers), default=0)
+        if header and like.position >= region.start + header:
             return Start(like.position, whole=False, loose=True)
-        return Start(first, whole=False)
+        return None
 
-    def _own(self, messages: list[Row], conversation: Conversation, number: int, trace: Trace) -> int | None:
-        """Where the first of the message's texts begins, white space aside."""
-        turn = conversation.turns[number]
-        places = [Place(number, field, core_of(said)[0]) for field, said in turn.texts.items() if said.strip()]
+    def _own(self, messages: list[Row], conversation: Conversation, trace: Trace) -> list[int | None]:
+        """Where the first of each message's texts begins, white space aside; None if that is not known."""
+        if self._known[0] is not trace:
+            places = [
+                [Place(number, field, core_of(said)[0]) for field, said in turn.texts.items() if said.strip()]
+                for number, turn in enumerate(conversation.turns)
+            ]
 
-        def render(given: list[Row]) -> str:
-            return self._template.trace(given, False, conversation.tools).text
+            def render(given: list[Row]) -> str:
+                return self._template.trace(given, False, conversation.tools).text
 
-        found = find_any(render, messages, [places], trace.text) if places else None
-        return min((at for places in found or [] for at in places), default=None)
+            found = find_any(render, messages, [[place for of_one in places for place in of_one]], trace.text)
+            flat = iter(found or [[] for of_one in places for _ in of_one])
+            firsts = [min((at for _ in of_one for at in next(flat)), default=None) for of_one in places]
+            self._known = (trace, firsts)
+        return self._known[1]
 
 
 def _first(turn: Turn, text: str, at: int) -> str:
     """The message's text that begins at a place; "" if none does."""
     return next((said for said in turn.texts.values() if text.startswith(said.strip(), at)), "")
-
-
-def _says(turn: Turn, text: str, at: int) -> bool:
-    """Whether one of the message's texts begins at a place, white space aside."""
-    return any(text.startswith(said.strip(), behind_space(text, at)) for said in turn.texts.values() if said.strip())
 
 
 def _common(a: str, b: str) -> int:
