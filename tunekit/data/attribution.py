@@ -84,7 +84,7 @@ def _look(
             return None
     for n, turn in enumerate(conversation.turns):
         texts = [field for m, field in fields if m == n]
-        if texts and not turn.calls and all((n, field) in dropped for field in texts):
+        if "content" in texts and not turn.calls and all((n, field) in dropped for field in texts):
             raise RowFault(
                 "message-dropped",
                 f"the chat template prints nothing of turn {n} ({turn.role})",
