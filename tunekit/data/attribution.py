@@ -1,4 +1,4 @@
-"""Whether every message is printed in its own region, and nothing of another's in a region that is trained on.
+"""Whether every message is printed in its own region, and nothing of another's in a turn that is to be found.
 
 Looked at with marks in every message (probe.py) once for every kind of conversation, and in every row by looking
 for the texts. Where a text is not where it should be, marks tell: it was dropped, or printed elsewhere.
@@ -11,11 +11,13 @@ from typing import Any
 
 from tunekit.data.columns import Row
 from tunekit.data.conversation import Conversation, RowFault
-from tunekit.data.probe import Place, core_of, find_any
+from tunekit.data.probe import Place, core_of, find
 from tunekit.data.regions import Region
 
 # Texts of a message that is printed, but without them. Templates drop the reasoning of earlier turns on purpose.
 DROPPED = {"content": "content-dropped", "reasoning_content": "reasoning-dropped"}
+
+_Field = tuple[int, str]
 
 
 class Attribution:
@@ -31,18 +33,25 @@ class Attribution:
         conversation: Conversation,
         text: str,
         regions: list[Region | None],
+        turns: list[int],
     ) -> list[str] | None:
-        """What the template drops (values of DROPPED), or None where regions are not to be believed.
-
-        Raises RowFault (`message-dropped`).
-        """
-        shape = (tuple((t.role, *t.texts, len(t.calls)) for t in conversation.turns), bool(conversation.tools))
+        """What the template drops (values of DROPPED), or None where the regions of `turns`, the assistant's that
+        are to be found, are not to be believed. Raises RowFault (`message-dropped`)."""
+        shape = (
+            tuple((turn.role, *turn.texts, len(turn.calls)) for turn in conversation.turns),
+            bool(conversation.tools),
+            *turns,
+        )
         if shape in self._seen and not _missing(conversation, text, regions):
             return []
-        dropped = _look(render, messages, conversation, text, regions)
-        if dropped is not None:
-            self._seen.add(shape)
-        return dropped
+        places = _look(render, messages, conversation, text)
+        if places is None:
+            return None
+        _refuse_lost(conversation, places)
+        if not _at_home(places, regions, turns):
+            return None
+        self._seen.add(shape)
+        return [DROPPED[field] for (_, field), found in places.items() if not found]
 
 
 def _missing(conversation: Conversation, text: str, regions: list[Region | None]) -> bool:
@@ -55,39 +64,43 @@ def _missing(conversation: Conversation, text: str, regions: list[Region | None]
 
 
 def _look(
-    render: Callable[[list[Row]], str],
-    messages: list[Row],
-    conversation: Conversation,
-    text: str,
-    regions: list[Region | None],
-) -> list[str] | None:
-    fields = [
-        (n, field) for n, turn in enumerate(conversation.turns) for field, said in turn.texts.items() if said.strip()
-    ]
-    cores = {key: core_of(conversation.turns[key[0]].texts[key[1]]) for key in fields}
-    choices = (
-        [Place(n, field, at(*cores[n, field])) for n, field in fields]
-        for at in (lambda a, b: min(a + 1, b - 1), lambda a, b: a, lambda a, b: b)
-    )
-    found = find_any(render, messages, choices, text)
-    if found is None:
-        return None
-    dropped = []
-    for (n, field), places in zip(fields, found, strict=True):
-        own = regions[n]
-        if not places:
-            dropped.append((n, field))
-        for other, region in enumerate(regions):
-            if region and other != n and any(region.start <= at < region.end for at in places):
-                return None
-        if own and any(not own.start <= at <= own.end for at in places):
-            return None
-    for n, turn in enumerate(conversation.turns):
-        texts = [field for m, field in fields if m == n]
-        if "content" in texts and not turn.calls and all((n, field) in dropped for field in texts):
+    render: Callable[[list[Row]], str], messages: list[Row], conversation: Conversation, text: str
+) -> dict[_Field, list[int]] | None:
+    """Where every text of every message is printed; None if marks change what is printed. A mark may get lost where
+    its text does not (in front of a `<think>` that is cut out), so several places are tried before it is believed."""
+    places: dict[_Field, list[int]] = {}
+    known = False
+    wanted = {
+        (n, f): core_of(t) for n, turn in enumerate(conversation.turns) for f, t in turn.texts.items() if t.strip()
+    }
+    for at in (lambda start, end: min(start + 1, end - 1), lambda start, end: start, lambda start, end: end):
+        left = [field for field in wanted if not places.get(field)]
+        found = find(render, messages, [Place(*field, at(*wanted[field])) for field in left], text) if left else None
+        if found is not None:
+            known = True
+            places |= dict(zip(left, found, strict=True))
+    return places if known or not wanted else None
+
+
+def _at_home(places: dict[_Field, list[int]], regions: list[Region | None], turns: list[int]) -> bool:
+    """Whether what is printed of each message lies in its region, and of others nothing in the regions of `turns`."""
+    guarded = [(number, region) for number in turns if (region := regions[number])]
+    for (number, _), found in places.items():
+        own = regions[number]
+        for at in found:
+            if own and not own.start <= at <= own.end:
+                return False
+            if any(other != number and region.start < at < region.end for other, region in guarded):
+                return False
+    return True
+
+
+def _refuse_lost(conversation: Conversation, places: dict[_Field, list[int]]) -> None:
+    for number, turn in enumerate(conversation.turns):
+        said = [found for (n, _), found in places.items() if n == number]
+        if (number, "content") in places and not turn.calls and not any(said):
             raise RowFault(
                 "message-dropped",
-                f"the chat template prints nothing of turn {n} ({turn.role})",
+                f"the chat template prints nothing of turn {number} ({turn.role})",
                 "drop the message with a `map`, or set another `chat_template`",
             )
-    return [DROPPED[field] for _, field in dropped]

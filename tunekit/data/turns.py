@@ -45,7 +45,8 @@ class Masks:
         flags = self._flags(conversation.turns)
         odd = [number for number, flag in enumerate(flags) if flag != base]
         runs = {number: edges_of(turn, flags[number]) for number, turn in enumerate(conversation.turns) if turn.parts}
-        notes = self._attribution.check(row.render, messages, conversation, trace.text, row.regions)
+        answers = [number for number in odd if conversation.turns[number].role == "assistant"]
+        notes = self._attribution.check(row.render, messages, conversation, trace.text, row.regions, answers)
         spans = self._turns(row, odd, not base, notes)
         notes = notes or []
         for number, stretches in runs.items():
