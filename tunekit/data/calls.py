@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ def check_calls(conversation: Conversation, text: str, regions: list[Region | No
                 raise _dropped(number, what)
         for call in turn.calls:
             for value in _words(call.get("arguments")):
-                if value not in said and _squeezed(value) not in _squeezed(said):
+                if not _is_in(value, said):
                     raise _dropped(number, f"the argument {value!r:.60} of `{call['name']}`")
     for tool in conversation.tools or []:
         name = tool.get("function", tool).get("name")
@@ -50,6 +51,12 @@ def _words(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _words(item)
+
+
+def _is_in(value: str, said: str) -> bool:
+    """Whether a text is printed, as it is, as JSON, or in a template's own way of quoting."""
+    as_json = json.dumps(value, ensure_ascii=False)[1:-1]
+    return value in said or as_json in said or _squeezed(value) in _squeezed(said)
 
 
 def _squeezed(text: str) -> str:
