@@ -11,7 +11,7 @@ from typing import Any
 from tunekit.data.conversation import Conversation, RowFault
 from tunekit.data.regions import Region
 
-_NOISE = re.compile(r"\\.|[\W_]+")
+_NOISE = re.compile(r"\\.|[^\w\\]|_")
 _HINT = 'set a `chat_template` that knows tools (for instance "hermes"), or drop them with a `map`'
 
 
