@@ -228,3 +228,15 @@ def test_chat_needs_a_template_and_completions_an_eos(variant):
         with pytest.raises(ActionError) as e:
             Encoder(vocabulary, shape, "assistant")
         assert e.value.slug == slug
+
+
+def test_a_row_does_not_depend_on_the_rows_before_it(vocabulary, variant):
+    """Rows of changed chunks are encoded alone, others are copied: both must be the same."""
+    late = open_vocabulary(variant(THOUGHTS))
+    rows = [chat("a", "b", "c", "d"), chat("a", "a", "a", "a"), chat("<|im_end|>", "assistant\n", "\n", "x" * 99)]
+    rows[1]["messages"][1]["reasoning_content"] = "a"  # which is in the text, though the template drops it
+    for found in (vocabulary, late):
+        alone = [one(found, row) for row in rows]
+        assert list(Encoder(found, "chat").encode(rows)) == alone
+        assert list(Encoder(found, "chat").encode(rows[::-1])) == alone[::-1]
+        assert list(alone[1].notes) == ["reasoning-dropped"]

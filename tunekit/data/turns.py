@@ -32,7 +32,7 @@ class Masks:
         self._template = template
         self._train_on = train_on
         self._roles = frozenset(roles)
-        self._attribution = Attribution()
+        self._attribution = Attribution(template)
         self._starts = Starts(template)
 
     def of(self, conversation: Conversation) -> Marked:
@@ -46,7 +46,7 @@ class Masks:
         odd = [number for number, flag in enumerate(flags) if flag != base]
         runs = {number: edges_of(turn, flags[number]) for number, turn in enumerate(conversation.turns) if turn.parts}
         answers = [number for number in odd if conversation.turns[number].role == "assistant"]
-        notes = self._attribution.check(row.render, messages, conversation, trace.text, row.regions, answers)
+        notes = self._attribution.check(messages, conversation, trace, row.regions, answers)
         spans = self._turns(row, odd, not base, notes)
         notes = notes or []
         for number, stretches in runs.items():
