@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from tunekit.build import environment, history, links
-from tunekit.build.request import write_request
+from tunekit.build.request import Requests
 from tunekit.kinds import kind_of
 from tunekit.plan.project import open_planner, wanted
 from tunekit.protocol import Events, Request
@@ -20,11 +20,12 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
     """Label → artifact digest of every action."""
     planner = open_planner(root, store)
     labels = wanted(planner, [])
+    requests = Requests(planner)
     out = {}
     for label in planner.graph.closure(labels):
         node = planner.evaluate(label)
         if not (node.outputs and node.present):
-            path = write_request(planner, node, 1, True)
+            path = requests.write(node, 1, True)
             request = Request.from_json(path.read_text())
             shutil.rmtree(request.out, ignore_errors=True)
             Path(request.out).mkdir(parents=True)
@@ -46,6 +47,6 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
             planner.presence.present(tree)
         out[label] = (node.outputs or {})["main"]
     made = links.point(root, planner, labels)
-    planner.complete([], made)
+    planner.state.complete([], made)
     planner.save()
     return out

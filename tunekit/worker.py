@@ -151,7 +151,12 @@ def _environment(request: Request, folder: Path) -> None:
 
 def _run(request: Request, events: Events) -> dict[str, str]:
     from tunekit.kinds import kind_of
+    from tunekit.store.artifacts import view
+    from tunekit.store.store import Store
 
+    for inputs in request.inputs.values():
+        for found in inputs:
+            view(Store(Path(request.store)), found.digest)
     room = importlib.import_module(kind_of(request.kind).room + ".run")
     produced: dict[str, str] = room.run(request, events)
     sealed: dict[str, str] = {}
@@ -160,6 +165,10 @@ def _run(request: Request, events: Events) -> dict[str, str]:
         if name not in sealed:
             sealed[name] = _seal(request, Path(request.out) / name)
         outputs[role] = sealed[name]
+    os.chdir("/")
+    shutil.rmtree(request.out)
+    with contextlib.suppress(OSError):
+        os.rmdir(request.staging)  # a state that can be continued stays until the result is published
     return outputs
 
 

@@ -15,7 +15,7 @@ from tunekit.build import gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
 from tunekit.build.frontier import Frontier
-from tunekit.build.request import write_request
+from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
@@ -62,6 +62,7 @@ class Builder:
         self._waiting: dict[str, float] = {}
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
+        self.requests = Requests(planner)
         self._gated = set(planner.graph.gated)
         self.links: dict[str, str] | None = None  # set when everything asked for is there
 
@@ -167,11 +168,12 @@ class Builder:
                 self._waiting[label] = time.time()
                 self.listen({"type": "waiting", "action": label})
             return False
-        node = self.planner.evaluate(label)  # the lease may have been another build's until now
-        if node.state == FRESH and node.present:
-            lease.release()
-            self._hit(label, node, "shared")
-            return True
+        if node.action.source or records.any_of(self.store, node.key):  # the lease was another build's until now
+            node = self.planner.evaluate(label)
+            if node.state == FRESH and node.present:
+                lease.release()
+                self._hit(label, node, "shared")
+                return True
         try:
             self._execute(label, node, lease)
         except TunekitError as e:
@@ -183,7 +185,7 @@ class Builder:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
             trust.check(self.root, code, label)
-        request = write_request(self.planner, node, self._cpus(label), self.options.offline)
+        request = self.requests.write(node, self._cpus(label), self.options.offline)
         running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
         self.running[label] = Attempt(node, lease, running, request.parent)
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
@@ -255,7 +257,7 @@ class Builder:
         node = attempt.node
         node.outputs, node.present, node.state, node.run = selected["outputs"], True, FRESH, False
         self.planner.forced.discard(label)
-        shutil.rmtree(attempt.folder, ignore_errors=True)
+        attempt.clear()
         self.planner.remember(node)
         history.append(self.root, label, selected, "built")
         self.executed.append(label)

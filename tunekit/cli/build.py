@@ -112,7 +112,7 @@ def _build(planner: Planner, labels: list[str], args: argparse.Namespace) -> int
             )
         finally:
             if builder.links is not None and not args.overrides:
-                planner.complete(args.labels, builder.links)
+                planner.state.complete(args.labels, builder.links)
             planner.save()
     return _exit_code(list(result.failed.values()))
 
