@@ -30,6 +30,9 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
             shutil.rmtree(request.out, ignore_errors=True)
             Path(request.out).mkdir(parents=True)
             Path(request.staging).mkdir(exist_ok=True)
+            for inputs in request.inputs.values():
+                for found in inputs:
+                    artifacts.view(store, found.digest)
             produced = importlib.import_module(kind_of(request.kind).room + ".run").run(request, Events(label, -1))
             node.outputs = {r: artifacts.seal(store, Path(request.out) / name) for r, name in produced.items()}
             record = {
