@@ -15,7 +15,7 @@ from tunekit.store import artifacts, records
 from tunekit.store.store import Store
 
 
-def write_request(planner: Planner, node: Node, cpus: int, offline: bool) -> Path:
+def write_request(planner: Planner, node: Node, cpus: int, offline: bool, finish: bool = False) -> Path:
     """Everything that the worker needs, as files it may read. Returns the request's path."""
     store, action = planner.store, node.action
     folder = store.staging(node.key)
@@ -38,6 +38,7 @@ def write_request(planner: Planner, node: Node, cpus: int, offline: bool) -> Pat
         resources={"cpus": cpus, "gpus": [], "memory": 0},
         seed=action.seed,
         provenance=_provenance(action.inputs),
+        finish=finish,
     )
     path = folder / "request.json"
     spare = folder / f"request.{os.getpid()}"
