@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
 
 
 def train_grpo(
-    spec: Grpo, request: Request, events: Events, trainer_class: type[CardlessTrainer] = CardlessTrainer
+    spec: Grpo, request: Request, events: Events, trainer_class: Callable[..., CardlessTrainer] = CardlessTrainer
 ) -> dict[str, str]:
     """A run by a spec (of a subclass, maybe) and a trainer (with another loss, maybe): what a method of a project or
     of another package is made of.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
 
 
 def train_sft(
-    spec: Sft, request: Request, events: Events, trainer_class: type[TokenLossTrainer] = TokenLossTrainer
+    spec: Sft, request: Request, events: Events, trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer
 ) -> dict[str, str]:
     """A run by a spec (of a subclass, maybe) and a trainer (with another loss, maybe): what a method of a project or
     of another package is made of.

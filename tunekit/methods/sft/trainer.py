@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def make_trainer(
     tokens: Tokens,
     train_spans: np.ndarray,
     eval_spans: np.ndarray | None,
-    trainer_class: type[TokenLossTrainer] = TokenLossTrainer,
+    trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer,
 ) -> TokenLossTrainer:
     """Raises ActionError `packing-needs-varlen-attention`, `trainer-refused`, and those of the arguments."""
     if spec.packing and loaded.attn not in VARLEN:
