@@ -111,3 +111,66 @@ def test_an_edit_runs_it_alone_and_an_edit_back_runs_nothing(built: Project) -> 
                "label_smoothing=0.3, **k)\n", "cross_entropy as entropy\n")  # fmt: skip
     built.edit("methods/smooth.py", "softened targets", "smoothed targets")
     assert built.build("merge:smooth", "run:plain") == []
+
+
+ROWS = """
+import os
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import torch
+
+from tunekit.data.rowset import open_dataset
+from tunekit.engine.loading import load_run
+from tunekit.engine.saving import save_run
+from tunekit.methods.spec import Run
+from tunekit.spec import operational, semantic
+
+
+class Nudge(Run, frozen=True, kw_only=True):
+    "Moves every trained weight a little, once a row."
+
+    by: Annotated[float, semantic("How far.")]
+    marker: Annotated[str, operational("Fail as long as this file is missing.")]
+
+
+def run(request, events):
+    spec = msgspec.convert(request.spec, Nudge)
+    if not os.path.exists(spec.marker):
+        raise RuntimeError("not yet")
+    loaded = load_run(spec, request)
+    rows = sum(1 for source in request.inputs["data"] for _ in open_dataset(source.path).iter_rows())
+    with torch.no_grad():
+        for weight in loaded.model.parameters():
+            weight.add_(spec.by * rows * weight.requires_grad)
+    events.effective(summary={"rows": rows})
+    save_run(loaded, request, Path(request.out) / "last")
+    return {"main": "last", "last": "last"}
+"""
+
+
+def test_a_method_made_of_run_alone(built: Project, tmp_path: Path) -> None:
+    """It sees the rows, and knows nothing of `--finish`: that it went on to its end is said, not hidden."""
+    from safetensors.torch import load_file
+
+    (built.root / "methods" / "nudge.py").write_text(ROWS)
+    with (built.root / "tunekit.toml").open("a") as file:
+        file.write(
+            f'\n[run.nudge]\nmethod = "methods/nudge.py"\nmodel = "run:smooth"\ndata = ["dataset:prompts"]\nby = 0.25\n'
+            f'marker = "{tmp_path}/marker"\n[merge.nudge]\ninputs = ["run:nudge"]\n'
+        )
+    process = built.start("build", "merge:nudge")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "error[method-raised]: run:nudge: methods/nudge.py: run raised RuntimeError: not yet" in err
+    (tmp_path / "marker").touch()
+    lines = [json.loads(x) for x in built.run("build", "--json", "--finish", "run:nudge", "merge:nudge").splitlines()]
+    assert lines[-1]["executed"] == ["run:nudge", "merge:nudge"]
+    assert [e["slug"] for e in lines if e["type"] == "warning"] == ["not-finished-early"]
+    before, after = (
+        load_file(Path(built.run("path", label).strip()) / "adapter_model.safetensors")
+        for label in ("run:smooth", "run:nudge")
+    )
+    rows = json.loads(built.run("show", "--json", "run:nudge"))["record"]["effective"]["summary"]["rows"]
+    assert rows == 32 and all(((after[n] - before[n]) - 0.25 * rows).abs().max() < 1e-4 for n in before)
