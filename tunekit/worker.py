@@ -157,8 +157,13 @@ def _run(request: Request, events: Events) -> dict[str, str]:
     for inputs in request.inputs.values():
         for found in inputs:
             view(Store(Path(request.store)), found.digest)
-    room = importlib.import_module(kind_of(request.kind).room + ".run")
-    produced: dict[str, str] = room.run(request, events)
+    kind = kind_of(request.kind)
+    if kind.file:
+        from tunekit.methods.local import run_file
+
+        produced = run_file(kind.file, request, events)
+    else:
+        produced = importlib.import_module(kind.room + ".run").run(request, events)
     sealed: dict[str, str] = {}
     outputs = {}
     for role, name in produced.items():

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tunekit.build import gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
+from tunekit.build.finish import early
 from tunekit.build.frontier import Frontier
 from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
@@ -25,12 +26,14 @@ Listener = Callable[[dict[str, Any]], None]
 
 
 class Options(NamedTuple):
-    """How to build. `jobs`: actions at once; 0: as many as cores allow."""
+    """How to build. `jobs`: actions at once; 0: as many as cores allow. `finish`: keys of runs that are
+    ended where they stand."""
 
     jobs: int = 0
     keep_going: bool = False
     trust: bool = False
     offline: bool = False
+    finish: frozenset[str] = frozenset()
 
 
 class Result(NamedTuple):
@@ -185,11 +188,12 @@ class Builder:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
             trust.check(self.root, code, label)
-        request = self.requests.write(node, self._cpus(label), self.options.offline)
+        finish = node.key in self.options.finish
+        request = self.requests.write(node, self._cpus(label), self.options.offline, finish)
         running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
         self.running[label] = Attempt(node, lease, running, request.parent)
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
-        reasons = [str(r) for r in node.reasons]
+        reasons = ["finished early, from its last checkpoint"] if finish else [str(r) for r in node.reasons]
         self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": str(request.parent)})
 
     def _nursery(self, group: str) -> Nursery:
@@ -254,7 +258,13 @@ class Builder:
             message = f"its result was lost, and it came out differently: attempt {record['attempt']} counts now"
             self.listen({"type": "warning", "action": label, "slug": "other-bytes", "message": message})
             selected = record
+        elif early(selected) and not early(record):
+            records.select(self.store, record)  # trained in full (`--force`): it counts from now on
+            selected = record
         node = attempt.node
+        if node.key in self.options.finish and not early(record):
+            message = "its method knows no early end: it was trained in full"
+            self.listen({"type": "warning", "action": label, "slug": "not-finished-early", "message": message})
         node.outputs, node.present, node.state, node.run = selected["outputs"], True, FRESH, False
         self.planner.forced.discard(label)
         attempt.clear()

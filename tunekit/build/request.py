@@ -22,7 +22,7 @@ class Requests:
         self.planner = planner
         self._snapshots: dict[tuple[str, ...], tuple[dict[str, dict[str, str]], str]] = {}
 
-    def write(self, node: Node, cpus: int, offline: bool) -> Path:
+    def write(self, node: Node, cpus: int, offline: bool, finish: bool = False) -> Path:
         """Everything that the worker needs, as files it may read. Returns the request's path."""
         planner, action = self.planner, node.action
         store = planner.store
@@ -46,6 +46,7 @@ class Requests:
             resources={"cpus": cpus, "gpus": [], "memory": 0},
             seed=action.seed,
             provenance=_provenance(action.inputs),
+            finish=finish,
         )
         path = folder / "request.json"
         spare = folder / f"request.{os.getpid()}"
