@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from tunekit.derive import Edge, Scope, action_of
 from tunekit.label import Label
 from tunekit.spec import PositiveInt, Spec, operational, semantic
 
-SPLIT = re.compile(r"(?P<name>[A-Za-z0-9_.-]*)(?:\[(?P<from>\d+%?)?:(?P<to>\d+%?)?\])?\Z")
+SPLIT = re.compile(r"(?P<name>[A-Za-z0-9_.-]*)(?:\[(?P<from>-?\d+%?)?:(?P<to>-?\d+%?)?\])?\Z")
 
 Format = Literal["chat", "completion", "prompt", "rows"]
 
@@ -26,10 +26,16 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
         semantic("Row shape: `chat` {messages}, `completion` {text}, `prompt` {prompt, …} or `rows` (any columns)."),
     ] = "rows"
     reader: Annotated[
-        Literal["auto", "jsonl", "json", "csv", "parquet", "text"],
-        semantic("How files are read; `auto` goes by their names (`.gz` allowed). `text`: one row a file."),
+        Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "text", "lines", "paragraphs"],
+        semantic(
+            "How files are read; `auto` goes by their names (`.gz` and `.zst` allowed). "
+            "Text gives one row a file (`text`), a line (`lines`) or a paragraph (`paragraphs`)."
+        ),
     ] = "auto"
-    split: Annotated[str, semantic("Part of the rows: `[:500]`, `[500:]`, `[:10%]`, `[10%:20%]`.")] = ""
+    encoding: Annotated[str, semantic("Encoding of text files; another than this in a file is an error.")] = "utf-8"
+    split: Annotated[
+        str, semantic("Files by name and rows by place: `train`, `train[:10%]`, `[:500]`, `[500:]`, `[-500:]`.")
+    ] = ""
     map: Annotated[str, semantic("`file.py:function` from a row to a row, a list of rows, or None (drop).")] = ""
     args: Annotated[dict[str, Any], semantic("Keyword arguments of `map` or `make:`.")] = {}
     shuffle: Annotated[bool, semantic("Shuffle rows by `seed`.")] = False
@@ -43,11 +49,73 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
         out = []
         if bool(self.source) == bool(self.from_):
             out.append(("source", "a dataset has either `source` or `from`", "give exactly one of them"))
-        if not SPLIT.match(self.split):
-            out.append(("split", f"`{self.split}` is not a split", "write `[:500]`, `[500:]`, `[:10%]` or `[10%:20%]`"))
+        if fault := _split_fault(self.split):
+            out.append(("split", fault, "write `train`, `[:500]`, `[-500:]`, `train[:10%]` or `[10%:20%]`"))
+        if not _is_encoding(self.encoding):
+            out.append(
+                ("encoding", f"`{self.encoding}` is no text encoding of Python", "such as latin-1")
+            )
+        if self.encoding != "utf-8" and (self.reader in ("parquet", "arrow") or not self.source):
+            out.append(("encoding", "only text files have an encoding", "remove it"))
         if self.args and not (self.map or self.source.startswith("make:")):
             out.append(("args", "`args` without `map` or `make:`", "remove it, or name the function it is for"))
         return out
+
+
+class Split(NamedTuple):
+    """`train[10%:-500]`: which files, and which of their rows."""
+
+    name: str  # "" is all files
+    start: str
+    stop: str
+
+    def needs_total(self) -> bool:
+        """Whether the rows must be counted before the first can be given out."""
+        return any(bound.startswith("-") or bound.endswith("%") for bound in (self.start, self.stop))
+
+    def rows(self, total: int) -> range:
+        """The rows of `total` that belong to it, counted from 0."""
+        return range(total)[_place(self.start, total, 0) : _place(self.stop, total, total)]
+
+
+def parse_split(text: str) -> Split:
+    """ValueError if it is none."""
+    found = SPLIT.match(text)
+    if found is None:
+        raise ValueError(f"`{text}` is not a split")
+    return Split(found["name"], found["from"] or "", found["to"] or "")
+
+
+def _place(bound: str, total: int, default: int) -> int:
+    """A bound as a row number. A percentage is rounded down, so that `[:90%]` and `[-10%:]` share no row."""
+    if not bound:
+        return default
+    if not bound.endswith("%"):
+        return max(0, int(bound) + (total if bound.startswith("-") else 0))
+    percent = int(bound[:-1])
+    return total * (percent + (100 if bound.startswith("-") else 0)) // 100
+
+
+def _split_fault(text: str) -> str:
+    try:
+        split = parse_split(text)
+    except ValueError as e:
+        return str(e)
+    if any(bound.endswith("%") and abs(int(bound[:-1])) > 100 for bound in (split.start, split.stop)):
+        return f"`{text}` has more than 100 %"
+    like = split.start.startswith("-") == split.stop.startswith("-")
+    if split.start and split.stop and like and split.start.endswith("%") == split.stop.endswith("%"):
+        start, stop = (int(bound.rstrip("%")) for bound in (split.start, split.stop))
+        return f"`{text}` has no rows" if start >= stop else ""
+    return f"`{text}` has no rows" if split.stop in ("0", "0%") else ""
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        b"".decode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
 
 
 def derive(label: Label, spec: Dataset, scope: Scope) -> None:
