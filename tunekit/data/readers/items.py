@@ -91,7 +91,7 @@ class _Pending:
         self.held += len(piece)
         if not self._starts:  # nothing but the next sign may be there: find out before it is a gigabyte
             found = b"".join(self._pieces)
-            if found.strip(_SPACE)[:2] not in (b"", self._before, b"[]", b"]"):
+            if found.translate(None, _SPACE) not in (b"", self._before, self._closing()):
                 raise self._fault(0, found, self._row)
         if self.held > LONGEST and not self.ends:
             raise too_long(f"{self._name}, item {self._row}")
@@ -115,12 +115,15 @@ class _Pending:
     def finish(self, depth: int) -> None:
         """Looks at what follows the last item."""
         rest = b"".join(self._pieces)
-        closing = b"[]" if self._before == b"[" else b"]"
-        if not self._starts and rest.translate(None, _SPACE) == closing:
+        if not self._starts and rest.translate(None, _SPACE) == self._closing():
             return
         if self._starts or depth > 0:
             raise Torn(f"the text ends inside {f'item {self._row}' if self._starts else 'the list'}")
         raise self._fault(0, rest, self._row)
+
+    def _closing(self) -> bytes:
+        """What is left where no item follows."""
+        return b"[]" if self._before == b"[" else b"]"
 
     def _fault(self, at: int, found: bytes, row: int) -> ActionError:
         line = self._line + b"".join(self._pieces)[:at].count(b"\n")

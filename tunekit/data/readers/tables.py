@@ -34,14 +34,17 @@ def read_parquet(name: str, path: Path) -> Iterator[Rows]:
 
 def read_arrow(name: str, path: Path) -> Iterator[Rows]:
     """Record batches in order. Raises as `read_parquet`; `file-changed` if the file shrinks under the map."""
+    mapped = _map(path)
+    schema, batches = _batches(mapped)
+    yield from _blocks(name, schema, _slices(name, path, batches, mapped))
+
+
+def _map(path: Path) -> mmap.mmap:
+    """The file in memory until nothing refers to it: closing it would fail while Arrow looks at it."""
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if not size:
+        if not os.fstat(file.fileno()).st_size:
             raise pa.ArrowInvalid("the file is empty")
-        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-            schema, batches = _batches(mapped)
-            yield from _blocks(name, schema, _slices(name, batches, mapped, file.fileno(), size))
-            del batches
+        return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
 
 def count_table(name: str, path: Path, reader: str) -> int:
@@ -51,11 +54,7 @@ def count_table(name: str, path: Path, reader: str) -> int:
     try:
         if reader == "parquet":
             return pq.read_metadata(path).num_rows
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-            _, batches = _batches(mapped)
-            total = sum(batch.num_rows for batch in batches)
-            del batches
-            return total
+        return sum(batch.num_rows for batch in _batches(_map(path))[1])
     except (OSError, ValueError, pa.ArrowException) as e:
         raise ActionError(f"{name} cannot be read as {reader}: {e}", slug="bad-file", hint="is the file whole?") from e
 
@@ -66,8 +65,7 @@ def columns_of_table(path: Path, reader: str) -> list[str]:
 
     if reader == "parquet":
         return pq.read_schema(path).names
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-        return _batches(mapped)[0].names
+    return _batches(_map(path))[0].names
 
 
 def _batches(mapped: mmap.mmap) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -79,16 +77,16 @@ def _batches(mapped: mmap.mmap) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     return stream.schema, iter(stream)
 
 
-def _slices(
-    name: str, batches: Iterator[pa.RecordBatch], mapped: mmap.mmap, handle: int, size: int
-) -> Iterator[pa.RecordBatch]:
+def _slices(name: str, path: Path, batches: Iterator[pa.RecordBatch], mapped: mmap.mmap) -> Iterator[pa.RecordBatch]:
     """Pieces of batches. Pages that were read are given back: they would count as this process's memory."""
     for batch in batches:
-        some = _some(batch.nbytes, batch.num_rows)
+        some = _some(batch.get_total_buffer_size(), batch.num_rows)
         for start in range(0, batch.num_rows, some):
-            if os.fstat(handle).st_size < size:  # to read on would be a bus error
+            if path.stat().st_size < len(mapped):  # to read on would be a bus error
                 raise ActionError(f"{name} shrank while it was read", slug="file-changed", hint="build again")
-            yield batch.slice(start, some)
+            piece = batch.slice(start, some)
+            piece.validate(full=True)  # or an offset that is wrong reads anything
+            yield piece
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
