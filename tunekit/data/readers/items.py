@@ -102,7 +102,7 @@ class _Pending:
         n, last = len(self.ends), 0
         for i, (start, end) in enumerate(zip(self._starts[:n], self.ends, strict=True)):
             if data[last:start].strip(_SPACE) != self._before:
-                raise self._fault(last, data[last:start], self._row + i)
+                raise self._fault(last, data[last:], self._row + i)
             self._before, last = b",", end
         starts, ends = (np.array(at, np.int64) for at in (self._starts[:n], self.ends))
         block = Lines(self._name, self._row, data, starts, ends, "json", self._line)
@@ -127,8 +127,8 @@ class _Pending:
 
     def _fault(self, at: int, found: bytes, row: int) -> ActionError:
         line = self._line + b"".join(self._pieces)[:at].count(b"\n")
-        text = found.strip(_SPACE)
-        shown = f"`{text[:40].decode(errors='replace')}`" if text else "nothing"
+        text = found.lstrip(_SPACE)[:40].rstrip(_SPACE)
+        shown = f"`{text.decode(errors='replace')}`" if text else "nothing"
         place = f"behind item {row - 1}" if row else "at its start"
         message = f"{self._name}:{line}: not a list of objects: {shown} {place}"
         return ActionError(message, slug="bad-line", hint=_OBJECT if text[:1] == b"{" else _LIST)

@@ -38,19 +38,20 @@ def parse_all(lines: Lines) -> list[Row]:
     data, decode = lines.data, _decode
     try:
         rows = [decode(data[s:e]) for s, e in zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)]
-        if all(type(row) is dict for row in rows) and _no_key_lost(data, _encode(rows)):
+        span = int(lines.starts[0]), int(lines.ends[-1])
+        if {type(row) for row in rows} == {dict} and _no_key_lost(data, _encode(rows), *span):
             return rows
     except _FAULTS:
         pass  # the row at fault is found below
     return [parse(lines, i) for i in range(lines.n)]
 
 
-def _no_key_lost(raw: bytes, encoded: bytes) -> bool:
+def _no_key_lost(raw: bytes, encoded: bytes, *span: int) -> bool:
     """Whether decoding surely kept every key: each is followed by a colon, and strings hold the same ones.
 
     A colon written as an escape (`\\u003a`) would count on one side only.
     """
-    return raw.count(b":") == encoded.count(b":") and b"\\u003" not in raw
+    return raw.count(b":", *span) == encoded.count(b":") and raw.find(b"\\u003", *span) < 0
 
 
 def _checked(lines: Lines, index: int, raw: bytes, row: Any) -> Row:

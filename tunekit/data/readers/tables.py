@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from tunekit.data.columns import Row
 from tunekit.data.readers.blocks import BLOCK, STEP, Rows
+from tunekit.data.readers.sound import check_batch
 from tunekit.errors import ActionError
 
-_ROWS = 8192  # rows of a block at most
+_ROWS = 2048  # rows of a block at most
 
 
 def read_parquet(name: str, path: Path) -> Iterator[Rows]:
@@ -79,15 +80,24 @@ def _batches(mapped: mmap.mmap) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
 
 def _slices(name: str, path: Path, batches: Iterator[pa.RecordBatch], mapped: mmap.mmap) -> Iterator[pa.RecordBatch]:
     """Pieces of batches. Pages that were read are given back: they would count as this process's memory."""
-    for batch in batches:
+    while True:
+        _still_whole(name, path, mapped)
+        batch = next(batches, None)
+        if batch is None:
+            return
         some = _some(batch.get_total_buffer_size(), batch.num_rows)
         for start in range(0, batch.num_rows, some):
-            if path.stat().st_size < len(mapped):  # to read on would be a bus error
-                raise ActionError(f"{name} shrank while it was read", slug="file-changed", hint="build again")
+            _still_whole(name, path, mapped)
             piece = batch.slice(start, some)
-            piece.validate(full=True)  # or an offset that is wrong reads anything
+            check_batch(piece)
             yield piece
             mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _still_whole(name: str, path: Path, mapped: mmap.mmap) -> None:
+    """To look at a page that the file no longer has would be a bus error."""
+    if path.stat().st_size < len(mapped):
+        raise ActionError(f"{name} shrank while it was read", slug="file-changed", hint="build again")
 
 
 def _some(size: int, rows: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -112,7 +113,8 @@ def _split_fault(text: str) -> str:
 
 def _is_encoding(name: str) -> bool:
     try:
-        b"".decode(name)
+        codecs.getincrementaldecoder(name)
+        "a".encode(name)
     except (LookupError, ValueError):
         return False
     return True
