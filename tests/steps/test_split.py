@@ -6,31 +6,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunekit.steps.dataset.spec import Dataset, parse_split
+from tunekit.steps.dataset.spec import Dataset, bounds, needs_total, split_name
 
 rows = st.integers(0, 10_000)
+
+
+def inside(split: str, total: int) -> range:
+    start, stop = bounds(split, total)
+    assert stop is not None and 0 <= start <= stop <= total
+    return range(start, stop)
 
 
 @given(total=rows, start=st.none() | st.integers(-10_000, 10_000), stop=st.none() | st.integers(-10_000, 10_000))
 def test_numbers_slice_as_python_does(total, start, stop):
     text = f"[{'' if start is None else start}:{'' if stop is None else stop}]"
-    split = parse_split(text)
-    assert list(split.rows(total)) == list(range(total)[start:stop])
-    assert split.needs_total() == ("-" in text)
+    assert list(inside(text, total)) == list(range(total)[start:stop])
+    assert needs_total(text) == ("-" in text)
+    if not needs_total(text):
+        assert bounds(text, None) == (start or 0, stop)
 
 
 @given(total=rows, percent=st.integers(0, 100))
 def test_percentages_part_the_rows(total, percent):
-    low, high = parse_split(f"[:{percent}%]").rows(total), parse_split(f"[{percent}%:]").rows(total)
+    low, high = inside(f"[:{percent}%]", total), inside(f"[{percent}%:]", total)
     assert [*low, *high] == list(range(total))
     assert len(low) == total * percent // 100
     if percent:
-        assert parse_split(f"[-{percent}%:]").rows(total) == parse_split(f"[{100 - percent}%:]").rows(total)
+        assert inside(f"[-{percent}%:]", total) == inside(f"[{100 - percent}%:]", total)
 
 
 def test_a_split_names_files_and_rows():
-    assert parse_split("train[10%:-5]") == ("train", "10%", "-5")
-    assert parse_split("data-v1.0").name == "data-v1.0" and not parse_split("[:500]").needs_total()
+    assert split_name("train[10%:-5]") == "train" and bounds("train[10%:-5]", 100) == (10, 95)
+    assert split_name("data-v1.0") == "data-v1.0" and not needs_total("data-v1.0")
+    assert bounds("", None) == bounds("train", None) == (0, None)
 
 
 @pytest.mark.parametrize(

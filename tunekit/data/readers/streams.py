@@ -89,6 +89,8 @@ class _Marked:
         if self._begun or not data:
             return data
         self._begun = True
+        while len(data) < len(_BOM) and _BOM.startswith(data) and (more := self._stream.read(size)):
+            data += more
         return data.removeprefix(_BOM) or self._stream.read(size)
 
 

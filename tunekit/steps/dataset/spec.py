@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from tunekit.derive import Edge, Scope, action_of
 from tunekit.label import Label
@@ -53,9 +53,7 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
         if fault := _split_fault(self.split):
             out.append(("split", fault, "write `train`, `[:500]`, `[-500:]`, `train[:10%]` or `[10%:20%]`"))
         if not _is_encoding(self.encoding):
-            out.append(
-                ("encoding", f"`{self.encoding}` is no text encoding of Python", "such as latin-1")
-            )
+            out.append(("encoding", f"`{self.encoding}` is no text encoding of Python", "such as latin-1"))
         if self.encoding != "utf-8" and (self.reader in ("parquet", "arrow") or not self.source):
             out.append(("encoding", "only text files have an encoding", "remove it"))
         if self.args and not (self.map or self.source.startswith("make:")):
@@ -63,28 +61,29 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
         return out
 
 
-class Split(NamedTuple):
-    """`train[10%:-500]`: which files, and which of their rows."""
-
-    name: str  # "" is all files
-    start: str
-    stop: str
-
-    def needs_total(self) -> bool:
-        """Whether the rows must be counted before the first can be given out."""
-        return any(bound.startswith("-") or bound.endswith("%") for bound in (self.start, self.stop))
-
-    def rows(self, total: int) -> range:
-        """The rows of `total` that belong to it, counted from 0."""
-        return range(total)[_place(self.start, total, 0) : _place(self.stop, total, total)]
+def split_name(split: str) -> str:
+    """`train` of `train[:500]`: which files; "" is all."""
+    found = SPLIT.match(split)
+    return found["name"] if found else ""
 
 
-def parse_split(text: str) -> Split:
-    """ValueError if it is none."""
-    found = SPLIT.match(text)
-    if found is None:
-        raise ValueError(f"`{text}` is not a split")
-    return Split(found["name"], found["from"] or "", found["to"] or "")
+def needs_total(split: str) -> bool:
+    """Whether all rows must be counted before it is known which ones are inside."""
+    return any(place[0] == "-" or place[-1] == "%" for place in _places(split) if place)
+
+
+def bounds(split: str, total: int | None) -> tuple[int, int | None]:
+    """The first row inside a split and the first one behind it (None: all to the end). `total`: where it is needed."""
+    start, stop = _places(split)
+    if total is None:
+        return int(start or 0), int(stop) if stop else None
+    found = range(total)[_place(start, total, 0) : _place(stop, total, total)]
+    return found.start, max(found.start, found.stop)
+
+
+def _places(split: str) -> tuple[str, str]:
+    found = SPLIT.match(split)
+    return (found["from"] or "", found["to"] or "") if found else ("", "")
 
 
 def _place(bound: str, total: int, default: int) -> int:
@@ -97,18 +96,15 @@ def _place(bound: str, total: int, default: int) -> int:
     return total * (percent + (100 if bound.startswith("-") else 0)) // 100
 
 
-def _split_fault(text: str) -> str:
-    try:
-        split = parse_split(text)
-    except ValueError as e:
-        return str(e)
-    if any(bound.endswith("%") and abs(int(bound[:-1])) > 100 for bound in (split.start, split.stop)):
-        return f"`{text}` has more than 100 %"
-    like = split.start.startswith("-") == split.stop.startswith("-")
-    if split.start and split.stop and like and split.start.endswith("%") == split.stop.endswith("%"):
-        start, stop = (int(bound.rstrip("%")) for bound in (split.start, split.stop))
-        return f"`{text}` has no rows" if start >= stop else ""
-    return f"`{text}` has no rows" if split.stop in ("0", "0%") else ""
+def _split_fault(split: str) -> str:
+    if not SPLIT.match(split):
+        return f"`{split}` is not a split"
+    start, stop = _places(split)
+    if any(place.endswith("%") and abs(int(place[:-1])) > 100 for place in (start, stop)):
+        return f"`{split}` has more than 100 %"
+    if start and stop and (start.startswith("-"), start.endswith("%")) == (stop.startswith("-"), stop.endswith("%")):
+        return f"`{split}` has no rows" if int(start.rstrip("%")) >= int(stop.rstrip("%")) else ""
+    return f"`{split}` has no rows" if stop in ("0", "0%") else ""
 
 
 def _is_encoding(name: str) -> bool:
