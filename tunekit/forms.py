@@ -71,7 +71,7 @@ FORMATS = {
 
 # Which forms a consumer can read. One line for each, and the only place that says so.
 ACCEPTS = {
-    "loss": ("chat", "completion"),  # the tokens of `run.sft` and of an eval without a scorer
+    "loss": ("chat", "completion", "segments", "tokens"),  # the tokens of `run.sft` and of an eval without a scorer
     "generation": ("prompt", "ground_truth"),  # `run.grpo`, rewards, and an eval with a scorer
 }
 

@@ -41,6 +41,8 @@ class Encoder:
         self.vocabulary = vocabulary
         self.shape = shape
         self.train_on = train_on
+        if shape not in ("chat", "completion"):
+            raise ActionError(f"rows of form `{shape}` have no labels yet", slug="unknown-form")
         if shape == "chat" and vocabulary.template is None:
             raise ActionError(
                 "the tokenizer has no chat template",

@@ -13,16 +13,15 @@ from tunekit.data.formats.fault import Fault
 def made(format: str, row: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """The row of the form; it is checked that making it again changes nothing."""
     choice = choose(format, fields, row)
-    normal = choice.normaliser()(row)
-    again = choose(choice.form, {}, normal).normaliser()(normal)
-    assert again == normal
+    (normal,) = choice.maker()(row)
+    assert choose(choice.form, {}, normal).maker()(normal) == [normal]
     return normal
 
 
 def fault(format: str, row: dict[str, Any], **fields: Any) -> Fault:
     """What is wrong with a row; there is always a way out."""
     with pytest.raises(Fault) as e:
-        choose(format, fields, row).normaliser()(row)
+        choose(format, fields, row).maker()(row)
     assert e.value.reason and e.value.hint, e.value.reason
     return e.value
 

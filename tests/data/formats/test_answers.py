@@ -66,17 +66,10 @@ def test_bad_preference(row, reason):
 
 
 def test_one_kind_for_the_whole_dataset():
-    """A system text that turns up later cannot make one row a conversation among strings."""
-    from tunekit.data.formats.choose import choose
-    from tunekit.data.formats.fault import Fault
-
-    later = choose("preference", {}, STRINGS).normaliser()
-    with pytest.raises(Fault, match="has a `system`, which the first row has not") as e:
-        later(STRINGS | {"system": "Be brief."})
-    assert e.value.hint.startswith('say fields = { system = "system" }')
-    said = choose("preference", {"system": "system"}, STRINGS).normaliser()
-    assert said(STRINGS) == LISTS
-    assert said(STRINGS | {"system": "Be brief."})["prompt"] == [SYSTEM, USER]
+    """A system column makes a conversation of every row that has it, null or not; `fields` of all others, too."""
+    assert made("preference", STRINGS | {"system": None}) == LISTS
+    assert made("preference", STRINGS, system="system") == LISTS
+    assert made("preference", STRINGS | {"about": None}, system="about") == LISTS
 
 
 def test_bradley_terry_is_always_a_conversation():
@@ -129,13 +122,15 @@ def test_bad_unpaired(row, reason):
 @pytest.mark.parametrize(
     ("row", "fields", "wanted"),
     [
-        ({"prompt": " 1+1 ", "answer": 2, "tests": {"a": [1]}}, {}, {"prompt": " 1+1 ", "answer": 2, "tests": {"a": [1]}}),
+        ({"prompt": " 1+1 ", "answer": 2, "tests": {"a": [1]}}, {},
+         {"prompt": " 1+1 ", "answer": 2, "tests": {"a": [1]}}),
         ({"prompt": [SYSTEM, USER]}, {}, {"prompt": [SYSTEM, USER]}),
         ({"question": "hi", "answer": "x"}, {"prompt": "question"}, {"prompt": "hi", "answer": "x"}),
         ({"prompt": "hi", "system": "Be brief."}, {}, {"prompt": [SYSTEM, USER]}),
         ({"prompt": "hi", "about": "Be brief."}, {"system": "about"}, {"prompt": [SYSTEM, USER]}),
         ({"prompt": USER}, {}, {"prompt": [USER]}),
-        ({"prompt": "hi", "tools": ["a"], "completion": None}, {}, {"prompt": "hi", "tools": ["a"], "completion": None}),
+        ({"prompt": "hi", "tools": ["a"], "completion": None}, {},
+         {"prompt": "hi", "tools": ["a"], "completion": None}),
     ],
 )  # fmt: skip
 def test_prompt(row, fields, wanted):

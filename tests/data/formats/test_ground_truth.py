@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from one_row import BOT, USER, fault, made
 
-from tunekit.data.formats.choose import splitter
+from tunekit.data.formats.choose import choose
 
 AGAIN = {"role": "user", "content": "again"}
 LAST = {"role": "assistant", "content": "bye"}
@@ -38,15 +38,13 @@ def test_the_last_turn():
 
 
 def test_all_turns_are_a_row_each():
-    cut = splitter("ground_truth", {"turns": "all"})
-    rows = cut(TALK)
+    make = choose("ground_truth", {"turns": "all"}, TALK).maker()
+    rows = make(TALK)
     assert rows == [
         {"prompt": [USER], "ground_truth": "hello", "id": 1},
         {"prompt": [USER, BOT, AGAIN], "ground_truth": "bye", "id": 1},
     ]
-    assert [made("ground_truth", row, turns="all") for row in rows] == rows
-    assert cut(rows[0]) == [rows[0]]
-    assert splitter("ground_truth", {"turns": "last"}) is None and splitter("chat", {}) is None
+    assert [make(row) for row in rows] == [[row] for row in rows]
 
 
 def test_thinking():
@@ -67,6 +65,7 @@ def test_thinking():
         ({"prompt": "x", "ground_truth": "<think>a</think>"}, {"thinking": "drop"}, "without its thinking is ''"),
         ({"messages": [USER]}, {}, "`messages` has no answer"),
         ({"messages": [BOT, USER]}, {}, "`messages` begins with an answer"),
+        ({"messages": [USER, BOT, BOT]}, {"turns": "last"}, "what comes before `messages` turn 2 ends with an assist"),
         ({"messages": [USER, BOT], "prompt": "x"}, {}, "has a column `prompt` of its own"),
         ({"messages": [USER, {"role": "assistant", "content": ""}]}, {}, "`messages` turn 1 is ''"),
         ({"messages": [USER, {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}]}, {}, "calls a tool"),

@@ -23,10 +23,10 @@ from tunekit.data.formats.naming import Naming, columns_of
 from tunekit.data.formats.toml import fields_line, format_line
 from tunekit.forms import AUTO, FORMATS, form_of
 
-Normalise = Callable[[Row], Row]  # raises Fault
+Make = Callable[[Row], list[Row]]  # raises Fault
 Fields = Mapping[str, Any]
 
-_NORMALISERS: dict[str, Callable[[Naming], Normalise]] = {
+_NORMALISERS: dict[str, Callable[[Naming], Callable[[Row], Row]]] = {
     "chat": chat.normaliser,
     "alpaca": alpaca.normaliser,
     "segments": segments.normaliser,
@@ -36,7 +36,6 @@ _NORMALISERS: dict[str, Callable[[Naming], Normalise]] = {
     "bradley_terry": preference.bradley_terry,
     "unpaired": unpaired.normaliser,
     "stepwise": stepwise.normaliser,
-    "ground_truth": ground_truth.normaliser,
     "tokens": tokens.normaliser,
     "rows": lambda naming: lambda row: row,
 }
@@ -74,27 +73,29 @@ class Choice(NamedTuple):
         """What they become; `dataset.json` names it."""
         return form_of(self.format, self.fields)
 
-    def normaliser(self) -> Normalise:
-        """Row → row of the form. Raises Fault; on a row of the form it changes nothing."""
-        return _NORMALISERS[self.format](Naming(self.format, self.fields))
+    def maker(self) -> Make:
+        """Row → rows of the form (one; several of a conversation with `turns = "all"`). Raises Fault.
+
+        It depends on the choice and the row alone. A row of the form comes out as it is.
+        """
+        naming = Naming(self.format, self.fields)
+        if self.format == "ground_truth":
+            return ground_truth.maker(naming)
+        normalise = _NORMALISERS[self.format](naming)
+        return lambda row: [normalise(row)]
+
+    def keeps(self, form: str) -> bool:
+        """Whether rows that are of a form already come out as they are."""
+        return self.format == "rows" or (self.format == form and not self.fields)
 
 
 def choose(format: str, fields: Fields, first: Row) -> Choice:
-    """The format of a dataset whose first row this is. Raises Fault (`unknown-format`, `ambiguous-format`)."""
-    found = ""
-    if format == AUTO:
-        format, fields = _detected(first)
-        found = _words(format, fields, first)
-    if "system" in FORMATS[format].columns and "system" not in fields and "system" in first:
-        fields = {**fields, "system": "system"}  # so it is a column of every row, and all become conversations
-    return Choice(format, dict(fields), found)
-
-
-def splitter(format: str, fields: Fields) -> Callable[[Row], list[Row]] | None:
-    """What makes several rows of one before they are counted and shuffled; None where nothing does."""
-    if format == "ground_truth" and fields.get("turns") == "all":
-        return ground_truth.splitter(Naming(format, fields))
-    return None
+    """The format of a dataset whose first row this is; only `auto` looks at it. Raises Fault (`unknown-format`,
+    `ambiguous-format`)."""
+    if format != AUTO:
+        return Choice(format, dict(fields))
+    format, fields = _detected(first)
+    return Choice(format, dict(fields), _words(format, fields, first))
 
 
 def _detected(row: Row) -> tuple[str, dict[str, str]]:
@@ -108,11 +109,12 @@ def _detected(row: Row) -> tuple[str, dict[str, str]]:
             )
         if found:
             return found[0]
-    raise Fault(
-        f"fits no format (columns: {columns_of(row)})",
-        'say `format` and `fields`, write a `map`, or keep the columns as they are: format = "rows"',
-        "unknown-format",
-    )
+    ways = 'say `format` and `fields`, write a `map`, or keep the columns as they are: format = "rows"'
+    talks = [(column, names) for column, value in row.items() if (names := chat.names_of(value)) is not None]
+    for column, names in talks:  # a conversation under another name: what it is for, only its user knows
+        for format, field in (("chat", "messages"), ("prompt", "prompt")):
+            ways += f"\n    {format_line(format, {field: column, **names})}"
+    raise Fault(f"fits no format (columns: {columns_of(row)})", ways, "unknown-format")
 
 
 def _words(format: str, fields: Fields, row: Row) -> str:

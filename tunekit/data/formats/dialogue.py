@@ -13,29 +13,31 @@ from tunekit.data.formats.naming import Naming
 
 def prompt_of(row: Row, naming: Naming, messages: Messages) -> str | list[Row]:
     """The prompt: a non-empty string, or messages that do not end with an answer. Raises Fault."""
-    prompt = _value(naming.need(row, "prompt"), f"`{naming.names['prompt']}`", messages)
-    prompt = with_system(row, naming, prompt)
+    name = f"`{naming.names['prompt']}`"
+    return open_ended(with_system(row, naming, _value(naming.need(row, "prompt"), name, messages)), name)
+
+
+def open_ended(prompt: str | list[Row], name: str) -> str | list[Row]:
+    """A prompt that leaves something to answer. Raises Fault."""
     if isinstance(prompt, list) and prompt[-1]["role"] == "assistant":
-        raise Fault(
-            f"`{naming.names['prompt']}` ends with an assistant's turn, so there is nothing left to answer",
-            'cut the last turn with a `map`; for whole conversations there is format = "ground_truth"',
-        )
+        hint = 'cut the last turn with a `map`; for whole conversations there is format = "ground_truth"'
+        raise Fault(f"{name} ends with an assistant's turn, so there is nothing left to answer", hint)
     return prompt
 
 
 def with_system(row: Row, naming: Naming, prompt: str | list[Row]) -> str | list[Row]:
-    """The prompt with the text of a `system` column in front, if there is such a column. Raises Fault."""
-    column = naming.names["system"]
+    """The prompt with the text of a `system` column in front. Raises Fault.
+
+    A row that has the column is a conversation, even if it is null there: so all rows of a file are of one kind.
+    Where some rows lack the column, `fields` says that it is one of all of them.
+    """
     system = naming.find(row, "system")
-    if system is not None:
-        text(system, f"`{column}`", empty=True)
-    if not naming.given("system"):  # it was not in the first row: this row alone cannot become a conversation
-        if system and isinstance(prompt, str):
-            hint = f'say fields = {{ system = "{column}" }}: then all rows are conversations'
-            raise Fault(f"has a `{column}`, which the first row has not", hint)
-    else:
+    if naming.given("system") or naming.has(row, "system"):
         prompt = as_messages(prompt, "user")
-    if not system or isinstance(prompt, str):
+    if system is None or isinstance(prompt, str):
+        return prompt
+    column = naming.names["system"]
+    if not text(system, f"`{column}`", empty=True):
         return prompt
     if prompt[0]["role"] == "system":
         raise Fault(f"has a `{column}` column and a system turn", "keep one of them with a `map`")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from tunekit.data.columns import Row
 from tunekit.data.formats.chat import names_of
-from tunekit.data.formats.dialogue import prompt_of, with_system
+from tunekit.data.formats.dialogue import open_ended, prompt_of, with_system
 from tunekit.data.formats.fault import Fault, text
 from tunekit.data.formats.messages import Messages
 from tunekit.data.formats.naming import Naming
@@ -23,14 +23,14 @@ _THINKING = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 _PAIRS = (("input", "output"), ("question", "answer"))
 
 
-def normaliser(naming: Naming) -> Callable[[Row], Row]:
-    """Rows to rows; with `turns = "all"` a conversation must have been cut by `splitter` before."""
+def maker(naming: Naming) -> Callable[[Row], list[Row]]:
+    """A row to rows: of a conversation with `turns = "all"` as many as it has answers, else one."""
     messages = Messages(naming.fields)
     cut = _Cut(naming, messages)
 
-    def normalise(row: Row) -> Row:
+    def make(row: Row) -> list[Row]:
         if cut.meant(row):
-            return cut(row)[0]
+            return cut(row)
         truth = text(naming.need(row, "ground_truth"), f"`{naming.names['ground_truth']}`", naming.hint)
         rest = naming.find(row, "remaining_turns")
         made = {
@@ -38,15 +38,9 @@ def normaliser(naming: Naming) -> Callable[[Row], Row]:
             "ground_truth": text(cut.thought(truth), f"`{naming.names['ground_truth']}` without its thinking"),
             "remaining_turns": messages(rest, f"`{naming.names['remaining_turns']}`") if rest else None,
         }
-        return naming.made(row, made, TAKEN)
+        return [naming.made(row, made, TAKEN)]
 
-    return normalise
-
-
-def splitter(naming: Naming) -> Callable[[Row], list[Row]]:
-    """`turns = "all"`: a row of the form for every answer of a conversation."""
-    cut = _Cut(naming, Messages(naming.fields))
-    return lambda row: cut(row) if cut.meant(row) else [row]
+    return make
 
 
 class _Cut:
@@ -75,7 +69,7 @@ class _Cut:
     def _row(self, row: Row, turns: list[Row], answer: int, where: str) -> Row:
         rest = turns[answer + 1 :] if self._naming.choices["turns"] == "first" else []
         made = {
-            "prompt": with_system(row, self._naming, turns[:answer]),
+            "prompt": open_ended(with_system(row, self._naming, turns[:answer]), f"what comes before {where}"),
             "ground_truth": text(self._truth(turns[answer], where), where),
             "remaining_turns": rest or None,
         }

@@ -19,7 +19,6 @@ from tunekit.data.formats.tools import calls_of
 from tunekit.forms import MESSAGE, ROLE_NAMES, ROLES
 
 _LISTS = 'messages are [{"role": "user", "content": "…"}, …]; write a `map` that makes them so'
-_PLAIN = {"role", "content"}
 # A misspelt one of these would train on what was to be masked, or hide a call from the template.
 _CONTROL = ["train", "weight", "train_detail", "parts", "reasoning_content", "tool_calls", "tool_call_id"]
 
@@ -31,7 +30,7 @@ class Messages:
         self._key = {name: str(fields.get(name, name)) for name in MESSAGE}
         self._own = {*self._key.values(), "parts", "reasoning_parts"}
         self._roles = {role: role for role in ROLES} | ROLE_NAMES | dict(fields.get("roles", {}))
-        self._usual = all(name == key for name, key in self._key.items()) and "roles" not in fields
+        self._plain = {self._key["role"], self._key["content"]}
         self._unsuspected: set[str] = set()
 
     def __call__(self, value: Any, name: str) -> list[Row]:
@@ -46,10 +45,11 @@ class Messages:
         where = f"{name} turn {turn}"
         if not isinstance(raw, dict):
             raise Fault(f"{where} is {shown(raw)}, not a table", _LISTS)
-        if self._usual:  # most messages of most datasets
-            said = {key: value for key, value in raw.items() if value is not None}
-            if said.keys() == _PLAIN and said["role"] in ROLES and isinstance(said["content"], str):
-                return said
+        said = {key: value for key, value in raw.items() if value is not None}
+        if said.keys() == self._plain:  # most messages of most datasets
+            who, content = said[self._key["role"]], said[self._key["content"]]
+            if isinstance(who, str) and who in self._roles and isinstance(content, str):
+                return {"role": self._roles[who], "content": content}
         role = self._role(raw, where)
         made: Row = {"role": role}
         calls = self._get(raw, "tool_calls")

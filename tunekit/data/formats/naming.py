@@ -41,6 +41,10 @@ class Naming:
             raise Fault(f"`{name}` is null", self.hint)
         return found
 
+    def has(self, row: Row, column: str) -> bool:
+        """Whether the row has the column, be it null."""
+        return at(row, self.names[column]) is not MISSING
+
     def given(self, column: str) -> bool:
         """Whether `fields` names the column, so that it means something in every row."""
         return column in self.fields

@@ -1,4 +1,4 @@
-"""Make a dataset: read → split → map → shuffle → limit → format → write.
+"""Make a dataset: read → split → map → format → shuffle → limit → write.
 
 Rows keep the number they were read with (from 0), so that errors and the ledger name a row of the source.
 """
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tunekit.data.columns import Row
-from tunekit.data.formats.choose import Choice, choose, splitter
+from tunekit.data.formats.choose import Choice, choose
 from tunekit.data.formats.fault import Fault
 from tunekit.data.rowset import write_dataset
 from tunekit.errors import ActionError
@@ -55,16 +55,16 @@ def run(request: Request, events: Events) -> dict[str, str]:
     ledger.outside_split = ledger.read - len(rows)
     if spec.map:
         rows = list(_mapped(rows, spec, request.code_root, origin, ledger, events))
-    rows = list(_cut(rows, spec, origin))
+    choice = _choice(rows, spec, origin, events)
+    rows = list(_formatted(rows, choice, origin))
     ledger.made = len(rows)
     if spec.shuffle:
         random.Random(spec.seed).shuffle(rows)
     kept = rows[: spec.limit]
     ledger.over_limit = len(rows) - len(kept)
     ledger.kept = len(kept)
-    choice = _choice(kept, spec, origin, events)
     events.effective(ledger=msgspec.to_builtins(ledger), format=choice.format, form=choice.form, fields=choice.fields)
-    write_dataset(Path(request.out) / "main", _formatted(kept, choice, origin), choice.form)
+    write_dataset(Path(request.out) / "main", (n.row for n in kept), choice.form)
     events.progress(len(kept), len(kept), "row")
     return {"main": "main"}
 
@@ -124,16 +124,6 @@ def _is_row(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
-def _cut(rows: list[Numbered], spec: Dataset, origin: Origin) -> Iterator[Numbered]:
-    """Several rows of one, where the format makes them (`turns = "all"`)."""
-    cut = splitter(spec.format, spec.fields)
-    for number, row in rows:
-        try:
-            yield from (Numbered(number, made) for made in (cut(row) if cut else [row]))
-        except Fault as fault:
-            raise _wrong(fault, spec.format, origin.where(number)) from None
-
-
 def _choice(rows: list[Numbered], spec: Dataset, origin: Origin, events: Events) -> Choice:
     """The format, as it is declared or as the first row shows."""
     if not rows:
@@ -148,12 +138,12 @@ def _choice(rows: list[Numbered], spec: Dataset, origin: Origin, events: Events)
     return choice
 
 
-def _formatted(rows: list[Numbered], choice: Choice, origin: Origin) -> Iterator[Row]:
+def _formatted(rows: list[Numbered], choice: Choice, origin: Origin) -> Iterator[Numbered]:
     """Rows of the form. Raises ActionError (`wrong-shape`) for the first one that is not of the format."""
-    normalise = choice.normaliser()
+    make = choice.maker()
     for number, row in rows:
         try:
-            yield normalise(row)
+            yield from (Numbered(number, made) for made in make(row))
         except Fault as fault:
             raise _wrong(fault, choice.format, origin.where(number)) from None
 

@@ -30,7 +30,7 @@ Format = Literal[
 
 
 class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
-    """Rows, cut into content-addressed chunks. Order of work: read, split, map, shuffle, limit, format."""
+    """Rows, cut into content-addressed chunks. Order of work: read, split, map, format, shuffle, limit."""
 
     source: Annotated[
         str, semantic("Where rows come from: `path:`, `pypi:name@version#path`, `make:file.py:function`, …")
