@@ -59,29 +59,27 @@ def test_it_says_what_it_found_and_what_it_leaves_beside():
 
 
 @pytest.mark.parametrize(
-    ("row", "lines"),
+    ("row", "choices"),
     [
         ({"question": "a", "answer": "b"},
-         ['format = "segments", fields = { prompt = "question", completion = "answer" }',
-          'format = "ground_truth", fields = { prompt = "question", ground_truth = "answer" }',
-          'format = "prompt", fields = { prompt = "question" }']),
+         [("segments", '{ prompt = "question", completion = "answer" }'),
+          ("ground_truth", '{ prompt = "question", ground_truth = "answer" }'), ("prompt", '{ prompt = "question" }')]),
         ({"input": "a", "output": "b"},
-         ['format = "segments", fields = { prompt = "input", completion = "output" }',
-          'format = "ground_truth", fields = { prompt = "input", ground_truth = "output" }']),
-        ({"messages": [USER, BOT], "prompt": "hi"}, ['format = "chat"', 'format = "prompt"']),
+         [("segments", '{ prompt = "input", completion = "output" }'),
+          ("ground_truth", '{ prompt = "input", ground_truth = "output" }')]),
+        ({"messages": [USER, BOT], "prompt": "hi"}, [("chat", ""), ("prompt", "")]),
         ({"messages": [USER], "conversations": SHAREGPT},
-         ['format = "chat"',
-          'format = "chat", fields = { messages = "conversations", role = "from", content = "value" }']),
+         [("chat", ""), ("chat", '{ messages = "conversations", role = "from", content = "value" }')]),
         ({"instruction": "a", "input": "b", **PAIR},
-         ['format = "preference", fields = { prompt = "input" }',
-          'format = "preference", fields = { prompt = "instruction" }']),
+         [("preference", '{ prompt = "input" }'), ("preference", '{ prompt = "instruction" }')]),
     ],
 )  # fmt: skip
-def test_it_asks_when_several_fit(row, lines):
+def test_it_asks_when_several_fit(row, choices):
     with pytest.raises(Fault) as e:
         choose("auto", {}, row)
-    assert e.value.slug == "ambiguous-format"
-    assert e.value.hint.splitlines() == ["say which one:", *("    " + line for line in lines)]
+    assert e.value.slug == "ambiguous-format" and e.value.hint.startswith("say which one:\n")
+    lines = [f'    format = "{format}"' + (f"\n    fields = {fields}" if fields else "") for format, fields in choices]
+    assert e.value.hint.partition("\n")[2] == "\n  or\n".join(lines)
 
 
 @pytest.mark.parametrize("row", [{}, {"a": 1}, {"messages": "x"}, {"text": None}, {"label": True, "text": 3}])
@@ -94,10 +92,10 @@ def test_it_asks_when_none_fits(row):
 def test_a_conversation_under_another_name_is_pointed_out():
     with pytest.raises(Fault) as e:
         choose("auto", {}, {"input": [USER], "ideal": "x"})
-    assert e.value.hint.splitlines()[1:] == [
-        '    format = "chat", fields = { messages = "input" }',
-        '    format = "prompt", fields = { prompt = "input" }',
-    ]
+    assert e.value.hint.endswith(
+        '`input` is a conversation:\n    format = "chat"\n    fields = { messages = "input" }\n  or\n'
+        '    format = "prompt"\n    fields = { prompt = "input" }'
+    )
 
 
 def test_a_form_is_found_again():

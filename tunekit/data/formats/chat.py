@@ -13,6 +13,7 @@ from tunekit.data.formats.dialogue import with_system
 from tunekit.data.formats.fault import Fault
 from tunekit.data.formats.messages import Messages
 from tunekit.data.formats.naming import Naming
+from tunekit.data.formats.toml import fields_line
 from tunekit.data.formats.tools import tools_of
 
 COLUMNS = ("messages", "conversations", "conversation")
@@ -51,7 +52,5 @@ def names_of(value: object) -> dict[str, str] | None:
 
 
 def _with_names(fault: Fault, row: Row) -> Fault:
-    from tunekit.data.formats.toml import fields_line
-
     found = detect(row)
     return Fault(fault.reason, f"{fields_line(found[0])}, or write a `map`" if found else fault.hint)

@@ -20,7 +20,7 @@ from tunekit.data.formats import (
 )
 from tunekit.data.formats.fault import Fault
 from tunekit.data.formats.naming import Naming, columns_of
-from tunekit.data.formats.toml import fields_line, format_line
+from tunekit.data.formats.toml import fields_line, one_of
 from tunekit.forms import AUTO, FORMATS, form_of
 
 Make = Callable[[Row], list[Row]]  # raises Fault
@@ -104,16 +104,17 @@ def _detected(row: Row) -> tuple[str, dict[str, str]]:
         if len(found) > 1:
             raise Fault(
                 f"fits more than one format (columns: {columns_of(row)})",
-                "say which one:\n" + "\n".join(f"    {format_line(*candidate)}" for candidate in found),
+                f"say which one:{one_of(found)}",
                 "ambiguous-format",
             )
         if found:
             return found[0]
     ways = 'say `format` and `fields`, write a `map`, or keep the columns as they are: format = "rows"'
     talks = [(column, names) for column, value in row.items() if (names := chat.names_of(value)) is not None]
-    for column, names in talks:  # a conversation under another name: what it is for, only its user knows
-        for format, field in (("chat", "messages"), ("prompt", "prompt")):
-            ways += f"\n    {format_line(format, {field: column, **names})}"
+    if talks:  # a conversation under another name: what it is for, only its user knows
+        uses = (("chat", "messages"), ("prompt", "prompt"))
+        found = [(format, {field: column, **names}) for column, names in talks for format, field in uses]
+        ways += f"; `{talks[0][0]}` is a conversation:{one_of(found)}"
     raise Fault(f"fits no format (columns: {columns_of(row)})", ways, "unknown-format")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 def fields_line(fields: Mapping[str, str]) -> str:
@@ -12,6 +12,7 @@ def fields_line(fields: Mapping[str, str]) -> str:
     return f"fields = {{ {', '.join(said)} }}" if said else ""
 
 
-def format_line(format: str, fields: Mapping[str, str]) -> str:
-    """`format = "chat", fields = { … }`."""
-    return ", ".join(filter(None, [f'format = "{format}"', fields_line(fields)]))
+def one_of(choices: Iterable[tuple[str, Mapping[str, str]]]) -> str:
+    """The lines of each choice of format and fields, one under the other."""
+    lines = ["\n    ".join(filter(None, [f'format = "{f}"', fields_line(fields)])) for f, fields in choices]
+    return "\n    " + "\n  or\n    ".join(lines)
