@@ -169,6 +169,13 @@ def test_a_column_in_the_way_is_not_lost():
     assert "turn 0 has a key `role` of its own" in fault("chat", row, **NAMES).reason
 
 
+def test_a_row_is_not_read_by_two_names():
+    """Else the row that comes out would be another one when it is read again."""
+    row = {"messages": [USER], "about": "Be brief.", "system": "x"}
+    assert "has a column `system` of its own" in fault("chat", row, system="about").reason
+    assert made("chat", row | {"system": None}, system="about")["messages"][0]["content"] == "Be brief."
+
+
 def test_the_way_out_is_the_line_to_write():
     hint = fault("chat", SHAREGPT).hint
     assert hint == 'fields = { messages = "conversations", role = "from", content = "value" }, or write a `map`'

@@ -23,6 +23,8 @@ class Naming:
         self.fields = fields
         self.form = form_of(format, dict(fields))
         self.names: dict[str, str] = {c: str(fields.get(c, c)) for c in declared.columns}
+        # Names that a row of the form would be read by again: no other column may have them.
+        self._reserved = {*FORMS[self.form], *({"system", "attention_mask"} & {*FORMATS[self.form].columns})}
         self.choices = {key: str(fields.get(key, options[0])) for key, options in declared.choices.items()}
         self.hint = "name the columns in `fields`, or write a `map` that makes such rows (docs/formats.md)"
 
@@ -52,14 +54,14 @@ class Naming:
     def made(self, row: Row, made: Row, taken: Iterable[str]) -> Row:
         """The row of the form: `made`, and beside it the columns that were not taken.
 
-        Raises Fault if one of these has the name of a column of the form: neither may be lost.
+        Raises Fault if one of these has the name of a column that the form is read by: neither may be lost.
         """
         rest = row
         for column in taken:
             rest = _without(rest, self.names[column])
         out = {name: value for name, value in made.items() if value is not None}
         for name, value in rest.items():
-            if name not in FORMS[self.form]:
+            if name not in self._reserved:
                 out[name] = value
             elif value is not None:
                 raise Fault(
