@@ -13,6 +13,7 @@ from tunekit.data.rowset import Dataset, open_dataset
 from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_tokens
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
+from tunekit.forms import AUTO, refusal
 from tunekit.protocol import Events, Input, Request
 from tunekit.steps.tokens.part import PartLedger, load_ledger, make_part
 from tunekit.steps.tokens.spec import TokenItem
@@ -32,6 +33,11 @@ def run(request: Request, events: Events) -> dict[str, str]:
     work = _Work(request, events, out, sum(d.rows for d in datasets))
     items = []
     for item, source, dataset in zip(spec.items, sources, datasets, strict=True):
+        if item.format == AUTO:
+            item = msgspec.structs.replace(item, format=dataset.shape)
+        refused = refusal("loss", source.label, item.format)
+        if refused:
+            raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
         encoder = Encoder(vocabulary, item.format, item.train_on)
         items.append(work.item(item, encoder, source, dataset))
     if vocabulary.template is not None and vocabulary.template.read_clock:
