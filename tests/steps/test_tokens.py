@@ -136,6 +136,24 @@ def test_items_have_their_own_settings(room, dataset, chatml, chat_rows):
     assert [m["ended_ratio"] for m in ends["measured"]] == [1.0]  # of the turns; `all` and completions have none
 
 
+def test_an_item_of_auto_takes_the_form_that_the_dataset_says(room, dataset, chatml, chat_rows):
+    texts = dataset([{"text": "it is 4"}], "completion")
+    spec = {"items": [{"format": "auto"}, {"format": "auto", "train_on": "all"}]}
+    ran = room(run, spec, {"data": [dataset(chat_rows, "chat"), texts], "tokenizer": [chatml]})
+    declared = {"items": [{}, {"format": "completion", "train_on": "all"}]}
+    same = room(run, declared, {"data": [dataset(chat_rows, "chat"), texts], "tokenizer": [chatml]})
+    assert [i.shape for i in open_tokens(ran.main).items] == ["chat", "completion"]
+    assert (ran.main / "tokens.json").read_bytes() == (same.main / "tokens.json").read_bytes()
+
+
+def test_a_form_that_a_loss_cannot_read_is_named(room, dataset, chatml):
+    data = dataset([{"prompt": "a", "chosen": "b", "rejected": "c"}], "preference")
+    with pytest.raises(ActionError) as e:
+        room(run, {"items": [{"format": "auto"}]}, {"data": [data], "tokenizer": [chatml]})
+    assert e.value.slug == "wrong-format" and '"bradley_terry"' not in e.value.hint
+    assert e.value.message.startswith("dataset:d1 has `preference` rows; loss needs `chat` or `completion`")
+
+
 def test_rows_without_a_label_are_left_out_aloud(room, dataset, chatml, chat_rows):
     mute = {"messages": [{"role": "user", "content": "hi"}]}
     ran = room(run, SPEC, {"data": [dataset([mute, *chat_rows[:3], mute], "chat", 2)], "tokenizer": [chatml]})

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunekit.derive import Action, Edge, Policy
 from tunekit.errors import DeclarationError, Problem, nearest
+from tunekit.forms import AUTO, form_of
 from tunekit.graph import Graph, cycle_problem, ordered, stamp
 from tunekit.kinds import kind_of
 from tunekit.label import Label, parse_label
@@ -46,7 +47,10 @@ class ProjectScope:
 
     def dataset_format(self, text: str) -> str:
         found = self.manifest.targets.get(text)
-        return str(vars_of(found.spec)["format"]) if found and found.label.kind == "dataset" else "completion"
+        if found is None or found.label.kind != "dataset":
+            return AUTO  # that it is not there is said elsewhere
+        declared = vars_of(found.spec)
+        return form_of(declared["format"], declared["fields"])
 
     def dataset_setting(self, text: str, name: str) -> Any:
         found = self.manifest.targets.get(text)
@@ -192,10 +196,10 @@ def build_graph(manifest: Manifest, problems: list[Problem]) -> tuple[Graph, lis
     if cycle:
         raise DeclarationError([cycle_problem(cycle)])
     versions = {a.kind: kind_of(a.kind).version for a in actions.values()}
-    stamps = {label: stamp(a, versions[a.kind]) for label, a in actions.items()}
-    graph = Graph(actions, targets, [], versions, stamps)
+    stamped = {label: a._replace(stamp=stamp(a, versions[a.kind])) for label, a in actions.items()}
+    graph = Graph.of(stamped, targets, versions)
     default = manifest.settings.default or _ends(graph)
-    return graph._replace(default=default), list(scope.code_files.values())
+    return graph._replace(default=default), [*manifest.code, *scope.code_files.values()]
 
 
 def _ends(graph: Graph) -> list[str]:

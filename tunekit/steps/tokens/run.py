@@ -14,6 +14,7 @@ from tunekit.data.template import ChatTemplate
 from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_tokens
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
+from tunekit.forms import AUTO, refusal
 from tunekit.protocol import Events, Input, Request
 from tunekit.steps.tokens.masking import check_ends, encoder_of, warn_of_reasons, warn_of_templates
 from tunekit.steps.tokens.part import PartLedger, load_ledger, make_part
@@ -36,6 +37,11 @@ def run(request: Request, events: Events) -> dict[str, str]:
     items = []
     told: list[ChatTemplate | None] = []
     for item, source, dataset in zip(spec.items, sources, datasets, strict=True):
+        if item.format == AUTO:
+            item = msgspec.structs.replace(item, format=dataset.shape)
+        refused = refusal("loss", source.label, item.format)
+        if refused:
+            raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
         encoder = encoder_of(vocabulary, item)
         items.append(work.item(item, encoder, source, dataset))
         told.append(encoder.template)

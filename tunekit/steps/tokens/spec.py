@@ -6,11 +6,11 @@ re-tokenizes nothing. The worker imports tokenizers and jinja2, not transformers
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from tunekit.derive import Action, Edge, Scope, action_of
+from tunekit.derive import Action, Edge, Scope, action_of, form_for
 from tunekit.hashing import sha256_bytes
 from tunekit.label import Label
 from tunekit.spec import Spec, semantic
@@ -18,13 +18,12 @@ from tunekit.templates import template_fault
 
 TrainOn = Literal["assistant", "last", "all"]
 Role = Literal["system", "user", "assistant", "tool"]
-Form = Literal["chat", "completion", "segments", "tokens"]
 
 
 class TokenItem(Spec, frozen=True, kw_only=True):
     """How one dataset becomes tokens. docs/masks.md says what the settings do."""
 
-    format: Annotated[Form, semantic("The form of the rows.")] = "chat"
+    format: Annotated[str, semantic("Form of the rows; `auto`: what the dataset says.")] = "chat"
     train_on: Annotated[
         TrainOn, semantic("`assistant`: the turns of `roles` carry labels, `last`: the last of them, `all`: all text.")
     ] = "assistant"
@@ -83,7 +82,7 @@ def token_item(scope: Scope, dataset: str, key: str, said: Masking | None = None
             found[name] = value
     if found.get("chat_template"):
         found["chat_template"] = template_of(scope, found["chat_template"], key)
-    return TokenItem(format=item_format(scope, dataset, key), **found)
+    return TokenItem(format=form_for("loss", scope, dataset, key), **found)
 
 
 def template_of(scope: Scope, choice: str, key: str) -> str:
@@ -92,18 +91,3 @@ def template_of(scope: Scope, choice: str, key: str) -> str:
     if fault is not None:
         scope.problem("unknown-template", key, *fault)
     return scope.text(choice, key) if choice.endswith(".jinja") else choice
-
-
-def item_format(scope: Scope, dataset: str, key: str) -> Form:
-    """The declared form of a dataset, if it can be tokenized for a loss; a recorded problem otherwise."""
-    shape = scope.dataset_format(dataset)
-    for form in get_args(Form):
-        if shape == form:
-            return cast(Form, form)
-    scope.problem(
-        "wrong-format",
-        key,
-        f"{dataset} has format `{shape}`; a loss needs `chat` or `completion` rows",
-        f'set format = "chat" or "completion" in [{dataset.replace(":", ".")}]',
-    )
-    return "completion"
