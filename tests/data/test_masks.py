@@ -149,7 +149,7 @@ def test_a_template_that_prints_a_message_in_anothers_place_is_rendered_by_prefi
 def test_no_mask_is_guessed(variant, template, slug, why):
     encoder = Encoder(open_vocabulary(variant(template)), "chat", "assistant")
     with pytest.raises(ActionError) as e:
-        list(encoder.encode([chat("a", "bee", "c", "dee")], first_row=7))
+        list(encoder.encode([chat("a", "bee", "c", "dee")], numbers=[7]))
     assert e.value.slug == slug and why in e.value.message
     assert e.value.message.startswith("row 7: turn 1") and 'train_on = "all"' in e.value.hint
 

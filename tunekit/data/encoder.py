@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, islice
 from typing import NamedTuple, TypeVar
 
 from tokenizers import Encoding
@@ -70,24 +71,17 @@ class Encoder:
             raise ActionError(f"rows of form `{shape}` have no labels", slug="unknown-form")
         self._masks = Masks(self.template, train_on, roles) if self.template else None
 
-    def encode(self, rows: Iterable[Row], first_row: int = 0) -> Iterator[Encoded]:
-        """Each row, in order. `first_row` is the number that errors give the first one.
-
-        Raises ActionError with the row's number: `double-bos`, and all that RowFault stands for in `data/`.
+    def encode(self, rows: Iterable[Row], numbers: Iterable[int] | None = None) -> Iterator[Encoded]:
+        """Each row, in order; what comes of one depends on it alone. `numbers`: what errors call them; default:
+        from 0. Raises ActionError with the row's number: `double-bos`, and all that RowFault stands for in `data/`.
         """
+        left = zip(rows, count() if numbers is None else numbers, strict=False)
         if self.shape == "tokens":
-            for number, row in enumerate(rows, first_row):
-                ids, labelled = _at(number, self._tokens, row)
-                yield Encoded(ids, labelled)
+            for row, number in left:
+                yield Encoded(*_at(number, self._tokens, row))
             return
-        batch: list[Text] = []
-        number = first_row
-        for number, row in enumerate(rows, first_row):
-            batch.append(_at(number, self._text, row))
-            if len(batch) == _BATCH:
-                yield from self._encode_batch(batch, number - _BATCH + 1)
-                batch = []
-        yield from self._encode_batch(batch, number - len(batch) + 1)
+        while batch := [(_at(number, self._text, row), number) for row, number in islice(left, _BATCH)]:
+            yield from self._encode_batch(batch)
 
     def _tokens(self, row: Row) -> tuple[list[int], list[bool]]:
         return tokens_of(row, self.vocabulary.size)
@@ -98,10 +92,11 @@ class Encoder:
             return Text(self._masks.of(conversation_of(row)), framed=False, end=False)
         return completion_of(row) if self.shape == "completion" else segments_of(row)
 
-    def _encode_batch(self, batch: list[Text], first: int) -> Iterator[Encoded]:
-        encodings = self.vocabulary.tokenizer.encode_batch([t.marked.text for t in batch], add_special_tokens=False)
-        for number, pair in enumerate(zip(batch, encodings, strict=True), first):
-            yield _at(number, self._encoded, pair)
+    def _encode_batch(self, batch: list[tuple[Text, int]]) -> Iterator[Encoded]:
+        texts = [text.marked.text for text, _ in batch]
+        encodings = self.vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
+        for (text, number), encoding in zip(batch, encodings, strict=True):
+            yield _at(number, self._encoded, (text, encoding))
 
     def _encoded(self, pair: tuple[Text, Encoding]) -> Encoded:
         text, encoding = pair
