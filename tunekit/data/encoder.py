@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count, islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from tokenizers import Encoding
 
@@ -17,8 +18,9 @@ from tunekit.data.turns import Masks, TrainOn
 from tunekit.data.vocabulary import Vocabulary
 from tunekit.errors import ActionError
 
-_BATCH = 256  # rows that tokenizers works on at a time, on all threads
+_BATCH = 128  # rows that tokenizers works on at a time, on all threads
 
+_Batch: TypeAlias = list[tuple[Text, int]]
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -80,8 +82,16 @@ class Encoder:
             for row, number in left:
                 yield Encoded(*_at(number, self._tokens, row))
             return
-        while batch := [(_at(number, self._text, row), number) for row, number in islice(left, _BATCH)]:
-            yield from self._encode_batch(batch)
+        # Python prints and labels while the tokenizer, which holds no lock of Python's, is at the next batch.
+        with ThreadPoolExecutor(1) as tokenizer:
+            before: tuple[_Batch, Future[list[Encoding]]] | None = None
+            while batch := [(_at(number, self._text, row), number) for row, number in islice(left, _BATCH)]:
+                encodings = tokenizer.submit(self._encodings, batch)
+                if before:
+                    yield from self._labelled(*before)
+                before = batch, encodings
+            if before:
+                yield from self._labelled(*before)
 
     def _tokens(self, row: Row) -> tuple[list[int], list[bool]]:
         return tokens_of(row, self.vocabulary.size)
@@ -92,10 +102,12 @@ class Encoder:
             return Text(self._masks.of(conversation_of(row)), framed=False, end=False)
         return completion_of(row) if self.shape == "completion" else segments_of(row)
 
-    def _encode_batch(self, batch: list[tuple[Text, int]]) -> Iterator[Encoded]:
+    def _encodings(self, batch: _Batch) -> list[Encoding]:
         texts = [text.marked.text for text, _ in batch]
-        encodings = self.vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
-        for (text, number), encoding in zip(batch, encodings, strict=True):
+        return self.vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
+
+    def _labelled(self, batch: _Batch, encodings: Future[list[Encoding]]) -> Iterator[Encoded]:
+        for (text, number), encoding in zip(batch, encodings.result(), strict=True):
             yield _at(number, self._encoded, (text, encoding))
 
     def _encoded(self, pair: tuple[Text, Encoding]) -> Encoded:
