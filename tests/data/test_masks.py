@@ -240,3 +240,14 @@ def test_a_row_does_not_depend_on_the_rows_before_it(vocabulary, variant):
         assert list(Encoder(found, "chat").encode(rows)) == alone
         assert list(Encoder(found, "chat").encode(rows[::-1])) == alone[::-1]
         assert list(alone[1].notes) == ["reasoning-dropped"]
+
+
+def test_a_request_that_is_printed_again_is_not_trained(variant):
+    """A longer conversation begins like the shorter one, but the answer adds the request once more."""
+    text = (
+        "{% for n in messages %}{% for m in messages %}<|im_start|>{{ m.role }}|{{ m.content }}<|im_end|>"
+        "{% endfor %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant|{% endif %}"
+    )
+    with pytest.raises(ActionError, match="prints other messages' text with this one's") as e:
+        one(open_vocabulary(variant(text)), chat("asked", "said"))
+    assert e.value.slug == "mask-not-derivable"

@@ -55,6 +55,18 @@ class Attribution:
             return None
         return [DROPPED[field] for (_, field), found in places.items() if not found]
 
+    def is_clean(
+        self, messages: list[Row], conversation: Conversation, text: str, spans: dict[int, tuple[int, int]]
+    ) -> bool:
+        """Whether nothing of another message is printed within the characters of each turn, by its number."""
+        places = self._look(messages, conversation, text)
+        return places is not None and not any(
+            other != number and start < at < end
+            for (number, _), found in places.items()
+            for at in found
+            for other, (start, end) in spans.items()
+        )
+
     def _is_plain(self, conversation: Conversation, turns: list[int]) -> bool:
         """Whether every text of a conversation of this kind is printed, and where it should be."""
         sample = _sample(conversation)

@@ -62,8 +62,19 @@ class Masks:
             return row.generated(odd)
         lost = any(role == "assistant" and row.regions[n] is None for n, role in zip(odd, roles, strict=True))
         if notes is None or lost:
-            return by_prefixes(self._template, row.conversation, row.messages, row.trace.text, odd, train)
+            return self._by_prefixes(row, odd, train)
         return [span for number in odd for span in row.turn(number, train, self._starts, notes)]
+
+    def _by_prefixes(self, row: _Rendered, odd: list[int], train: bool) -> list[Span]:
+        spans = by_prefixes(self._template, row.conversation, row.messages, row.trace.text, odd, train)
+        added = {number: (span.start, span.end) for number, span in zip(odd, spans, strict=True)}
+        if self._attribution.is_clean(row.messages, row.conversation, row.trace.text, added):
+            return spans
+        raise RowFault(
+            "mask-not-derivable",
+            f"turn {odd[0]}: the chat template prints other messages' text with this one's",
+            'set another `chat_template` (for instance "chatml"), or train_on = "all"',
+        )
 
     def _render(self, conversation: Conversation) -> tuple[list[Row], Trace]:
         refusal: TemplateRefusal | None = None
