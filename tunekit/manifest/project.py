@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from tunekit import kinds
-from tunekit.errors import DeclarationError, Problem, UsageError, nearest
+from tunekit.errors import Problem, UsageError, nearest
 from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
 from tunekit.manifest.find import MANIFEST
@@ -40,7 +40,8 @@ class Target(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """`files`: what was read (for the state cache); `globs`: (folder, pattern) pairs whose matches were read."""
+    """`files`, `folders`: what was read (for the state cache). Where something is wrong: `sources` of targets that
+    have no spec, with their places; `whole`: whether every file could be read, so that its labels are known."""
 
     root: Path
     settings: ProjectSettings
@@ -48,67 +49,78 @@ class Manifest(NamedTuple):
     recipes: dict[str, Recipe]
     files: list[Path]
     folders: list[Path]
+    sources: list[tuple[str, Place]]
+    whole: bool
 
 
 def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
     """Read every TOML file of the project. Problems are appended; what could be read is returned."""
     kinds.load_entry_points()
     first = read(root / MANIFEST, MANIFEST, problems)
-    if first is None:
-        raise DeclarationError(problems)
-    place = Place(first, ("project",))
-    table = first.values.get("project")
-    if not isinstance(table, dict):
-        problems.append(
-            Place(first, ()).problem("missing-key", "there is no [project] table", hint='[project]\nname = "…"')
-        )
-        raise DeclarationError(problems)
-    settings = convert(table, ProjectSettings, place, problems)
-    include = settings.include if isinstance(settings, ProjectSettings) else []
-    documents, files, folders = _documents(root, first, include, problems)
+    settings = _settings(first, problems) if first else _NO_SETTINGS
+    documents, files, folders, whole = _documents(root, first, settings.include, problems)
     recipes = load_recipes(root, problems)
     raw = _tables(documents, problems)
     _override(raw, overrides)
     targets: dict[str, Target] = {}
+    sources: list[tuple[str, Place]] = []
     for label, (values, where) in raw.items():
         target = _target(label, values, where, recipes, problems)
         if target is not None:
             targets[str(label)] = target
+        elif isinstance(values.get("source"), str):
+            sources.append((values["source"], where))
     _check_recipes(recipes, problems)
-    if isinstance(settings, ProjectSettings):
-        _check_default(settings.default, raw, place, problems)
+    if first and whole:
+        _check_default(settings.default, raw, Place(first, ("project",)), problems)
     files += [r.path for r in recipes.values()]
     folders += [root / "recipes"]
-    if not isinstance(settings, ProjectSettings):
-        raise DeclarationError(problems)
-    return Manifest(root, settings, targets, recipes, files, folders)
+    return Manifest(root, settings, targets, recipes, files, folders, sources, whole)
+
+
+_NO_SETTINGS = ProjectSettings(name="")
+
+
+def _settings(first: Document, problems: list[Problem]) -> ProjectSettings:
+    """The `[project]` table. One that is wrong is read as far as it can be, so that the rest is checked as well."""
+    table = first.values.get("project")
+    if not isinstance(table, dict):
+        hint = '[project]\nname = "…"'
+        problems.append(Place(first, ()).problem("missing-key", "there is no [project] table", hint=hint))
+        return _NO_SETTINGS
+    settings = convert(table, ProjectSettings, Place(first, ("project",)), problems)
+    if isinstance(settings, ProjectSettings):
+        return settings
+    include = {"include": table["include"]} if "include" in table else {}
+    rest = convert({"name": "", **include}, ProjectSettings, Place(first, ()), [])
+    return rest if isinstance(rest, ProjectSettings) else _NO_SETTINGS
 
 
 def _documents(
-    root: Path, first: Document, include: list[str], problems: list[Problem]
-) -> tuple[list[Document], list[Path], list[Path]]:
-    documents, files, folders = [first], [root / MANIFEST], []
+    root: Path, first: Document | None, include: list[str], problems: list[Problem]
+) -> tuple[list[Document], list[Path], list[Path], bool]:
+    """The documents, their files, the folders they were looked for in, and whether all could be read."""
+    documents, files, folders, whole = [first] if first else [], [root / MANIFEST], [], first is not None
+    place = Place(first or Document(MANIFEST, {}, ""), ("project",))
     for pattern in include:
         if pattern.startswith("/") or ".." in pattern.split("/"):
-            problems.append(
-                Place(first, ("project",)).problem(
-                    "path-outside-project", f"include `{pattern}` leaves the project", "include"
-                )
-            )
+            message = f"include `{pattern}` leaves the project"
+            problems.append(place.problem("path-outside-project", message, "include"))
             continue
         folders.append((root / pattern).parent)
         try:
             paths = sorted(path for path in root.glob(pattern) if path not in files)
         except (ValueError, NotImplementedError) as e:
-            problem = Place(first, ("project",)).problem("bad-value", f"include `{pattern}`: {e}", "include")
-            problems.append(problem)
+            problems.append(place.problem("bad-value", f"include `{pattern}`: {e}", "include"))
             continue
         for path in paths:
             document = read_inside(root, path, problems)
             if document is not None:
                 documents.append(document)
                 files.append(path)
-    return documents, files, folders
+            else:
+                whole = False
+    return documents, files, folders, whole
 
 
 Raw = dict[Label, tuple[dict[str, Any], Place]]
