@@ -33,6 +33,7 @@ class ProjectScope:
         self.current: Target | None = None
         self.later = later
         self._policies: list[str] = []
+        self._functions: set[tuple[str, str]] = set()  # found to be there: 10,000 targets may share one
         self._wrong: dict[str, SourceError | None] = {}
 
     # -- what rooms ask for ------------------------------------------------------------------
@@ -94,15 +95,12 @@ class ProjectScope:
             self.problem("bad-code-path", key, f"`{text}` is not of the form `file.py:function`")
             return ""
         path = self._inside(file, key)
-        if path is not None:
-            self.code_files[file] = path
+        if path is not None and (file, function) not in self._functions:
             self._has_function(path, file, function, key)
         return file
 
     def file(self, path: str, key: str) -> str:
-        found = self._inside(path, key)
-        if found is not None:
-            self.code_files[path] = found
+        self._inside(path, key)
         return path
 
     # -- behind it ---------------------------------------------------------------------------
@@ -137,6 +135,8 @@ class ProjectScope:
             self.problems.append(place.problem(wrong.slug, wrong.message, key, wrong.hint))
 
     def _inside(self, file: str, key: str) -> Path | None:
+        if file in self.code_files:
+            return self.code_files[file]
         root = self.manifest.root
         path = root / file
         if Path(file).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
@@ -147,6 +147,7 @@ class ProjectScope:
             )
             self.problem("missing-file", key, f"`{file}` does not exist", nearest(file, names) if names else "")
         else:
+            self.code_files[file] = path
             return path
         return None
 
@@ -161,6 +162,8 @@ class ProjectScope:
         assigned = [t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)]
         if function not in names + imported + assigned:
             self.problem("missing-function", key, f"{file} has no function `{function}`", nearest(function, names))
+        else:
+            self._functions.add((file, function))
 
 
 def vars_of(spec: Spec) -> dict[str, Any]:
