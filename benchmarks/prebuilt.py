@@ -43,10 +43,9 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
             if not node.action.source:
                 planner.remember(node)
         for tree in (node.outputs or {}).values():
-            planner.present(tree)
+            planner.presence.present(tree)
         out[label] = (node.outputs or {})["main"]
     made = links.point(root, planner, labels)
-    planner.prune()
-    planner.state.complete([], made)
-    planner.state.save()
+    planner.complete([], made)
+    planner.save()
     return out

@@ -62,6 +62,7 @@ class Builder:
         self._waiting: dict[str, float] = {}
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
+        self._gated = set(planner.graph.gated)
         self.links: dict[str, str] | None = None  # set when everything asked for is there
 
     def run(self) -> Result:
@@ -246,7 +247,7 @@ class Builder:
 
     def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
         selected = records.add(self.store, record)
-        if not all([self.planner.present(tree) for tree in selected["outputs"].values()]):
+        if not all([self.planner.presence.present(tree) for tree in selected["outputs"].values()]):
             records.select(self.store, record)  # the first result's objects are lost, and these are other bytes
             message = f"its result was lost, and it came out differently: attempt {record['attempt']} counts now"
             self.listen({"type": "warning", "action": label, "slug": "other-bytes", "message": message})
@@ -294,7 +295,7 @@ class Builder:
         nodes = self.planner.nodes
         for label in self.executed:
             for tree in (nodes[label].outputs or {}).values():
-                self.planner.present(tree)  # with their signatures as they are now that staging is gone
+                self.planner.presence.present(tree)  # with their signatures as they are now that staging is gone
         whole = [x for x in self.labels if nodes[x].outputs is not None and nodes[x].present]
         made = links.point(self.root, self.planner, whole)
         if not self.failed and len(whole) == len(self.labels):
@@ -302,7 +303,7 @@ class Builder:
 
     def _judge(self, label: str) -> None:
         """Hold a result against its gates; a failed one keeps the result and blocks what would use it."""
-        if not self.planner.graph.actions[label].gates or not self.planner.nodes[label].outputs:
+        if label not in self._gated or not self.planner.nodes[label].outputs:
             return
         record = self.records.get(label) or records.lookup(self.store, self.planner.nodes[label].key) or {}
         for receipt in gates.judge(self.planner.graph.actions[label].gates, record):

@@ -56,7 +56,7 @@ def _inputs(planner: Planner, node: Node) -> dict[str, list[Input]]:
             source = planner.nodes[edge.action]
             assert source.outputs is not None
             digest = source.outputs[edge.output or "main"]
-            path = str(planner.view(digest))
+            path = str(planner.presence.view(digest))
             parts = _parts(store, node, role, i, path) if role == role_with_parts else []
             found.append(Input(path, digest, source.action.kind, edge.action, parts))
         out[role] = found

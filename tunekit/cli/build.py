@@ -111,10 +111,9 @@ def _build(planner: Planner, labels: list[str], args: argparse.Namespace) -> int
                 {"type": "summary", "executed": result.executed, "fresh": result.fresh, "failed": list(result.failed)}
             )
         finally:
-            planner.prune()
             if builder.links is not None and not args.overrides:
-                planner.state.complete(args.labels, builder.links)
-            planner.state.save()
+                planner.complete(args.labels, builder.links)
+            planner.save()
     return _exit_code(list(result.failed.values()))
 
 

@@ -40,7 +40,7 @@ def _again(planner: Planner, label: str, args: argparse.Namespace) -> dict[str, 
     trusted = args.trust or os.environ.get("TUNEKIT_TRUST") == "1"
     listen = (lambda event: None) if args.json else Lines().take
     result = Builder(planner, [label], Options(trust=trusted), listen).run()
-    planner.state.save()
+    planner.save()
     if label in result.failed:
         raise result.failed[label]
     return next(r for r in records.attempts(planner.store, key) if r["attempt"] not in known)

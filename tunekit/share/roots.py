@@ -12,7 +12,7 @@ from tunekit.build import history
 from tunekit.errors import LockError, StoreError
 from tunekit.hashing import hex_of
 from tunekit.lockfile import load_lock
-from tunekit.plan.state import read_checked
+from tunekit.plan.state import State
 from tunekit.store import artifacts, leases, records
 from tunekit.store.store import Store
 
@@ -110,7 +110,7 @@ def _links(root: Path, store: Store) -> set[str]:
 def _fresh(root: Path) -> set[str]:
     """Results that the project's state remembers: a target that went back to an old setting writes no history."""
     try:
-        memo = read_checked(root / ".tunekit" / "state" / "index.json")["memo"]
+        memo = State.load(root).memo
         return {tree for entry in memo.values() for tree in entry[2].values()}
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return set()
