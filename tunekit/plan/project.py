@@ -28,13 +28,14 @@ def open_planner(root: Path, store: Store, overrides: list[str] | None = None, *
         from tunekit.manifest.project import load
         from tunekit.manifest.scope import build_graph
 
+        state.parsed = True
         problems: list[Problem] = []
         manifest = load(root, overrides or [], problems)
         graph, code = build_graph(manifest, problems)
         if overrides or not keep:
             state.frozen = True
         else:
-            expect_sources(root, state, [a.source for a in graph.actions.values()])
+            expect_sources(root, state, graph.sources)
             paths = [*manifest.files, *manifest.folders, *code, root / LOCK]
             state.save_graph(graph, list(dict.fromkeys(_relative(p, root) for p in paths)))
     state.frozen = state.frozen or not keep
