@@ -15,9 +15,7 @@ import tiny_stack as tiny
 import torch
 from safetensors.torch import load_file
 
-from tunekit.engine.rows import Tokens, view_of
 from tunekit.errors import ActionError
-from tunekit.methods.sft.dataset import packed_dataset_of
 from tunekit.methods.sft.run import run
 from tunekit.protocol import Request
 from tunekit.steps.model.run import run as make_model
@@ -243,7 +241,6 @@ def test_bfloat16(case: Case, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "slug"),
     [
-        ({"packing": True}, "packing-needs-varlen-attention"),
         ({"attn": "flash_attention_2"}, "attention-unavailable"),
         ({"sequence_len": 8}, "row-too-long"),
         ({"micro_batch_size": 3}, "batch-remainder"),
@@ -259,16 +256,6 @@ def test_what_cannot_take_effect_is_an_error(case: Case, tmp_path: Path, change:
     assert found.value.slug == slug
     if slug == "no-target-modules":
         assert "v_proj" in found.value.hint
-
-
-def test_packed_rows(case: Case) -> None:
-    """No GPU here to train on them: that nothing is lost, and that the lengths tell the rows apart."""
-    tokens = Tokens(case.plain)
-    spans = view_of(tokens, 0, 32, "error").spans
-    packed = packed_dataset_of(tokens, spans, 32)
-    assert len(packed) < len(spans) and max(len(row["input_ids"]) for row in packed) <= 32
-    assert sorted(n for row in packed for n in row["seq_lengths"]) == sorted((spans[:, 2] - spans[:, 1]).tolist())
-    assert sum(label != -100 for row in packed for label in row["labels"]) == 194
 
 
 def test_attention_that_was_asked_for(case: Case, tmp_path: Path) -> None:
