@@ -116,6 +116,19 @@ class Project:
         with self.inside():
             return open_planner(self.root, Store(self.store).ensure(), list(overrides))
 
+    def problems(self) -> list[Any]:
+        """What is wrong with the declarations; nothing is cached."""
+        from tunekit.errors import DeclarationError
+        from tunekit.manifest.project import load
+        from tunekit.manifest.scope import build_graph
+
+        found: list[Any] = []
+        try:
+            build_graph(load(self.root, [], found), found)
+        except DeclarationError as e:
+            return e.problems
+        return found
+
     def plan(self, *labels: str) -> dict[str, Any]:
         """Planned nodes by label; nothing is run."""
         from tunekit.plan.project import wanted

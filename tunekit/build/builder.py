@@ -8,10 +8,11 @@ import selectors
 import shutil
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunekit.build import gates, history, links, trust
+from tunekit.build import environment, gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
 from tunekit.build.finish import early
@@ -89,6 +90,11 @@ class Builder:
             self._close()
         self._finish()
         return Result(self.executed, self.failed, len(nodes) - len(self.executed), self.records)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """The same for every action of a build."""
+        return environment.describe(self.planner.inputs)
 
     def _check_trust(self, nodes: dict[str, Node]) -> None:
         """Before anything runs: all code that this build may execute (again, by content, in front of each worker)."""
@@ -245,7 +251,7 @@ class Builder:
         try:
             group = kind_of(attempt.node.action.kind).preload
             status = self._nurseries[group].await_exit(running)
-            record = attempt.conclude(status, self.planner)
+            record = attempt.conclude(status, self.planner, self.environment)
         except TunekitError as e:
             self._end(label, e)
             return
