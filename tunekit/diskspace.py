@@ -18,11 +18,12 @@ DEFAULT = "500MB"
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]B)?\Z")
 # Libraries that write from C++ or Rust say it in their own words, mostly without an errno.
-_WORDS = (
-    "no space left on device", "disk quota exceeded", "os error 28", "os error 122",
-    "not enough free space to write",  # numpy
-    "pytorchstreamwriter failed writing", "inline_container.cc",  # torch.save
-)  # fmt: skip
+_WORDS = re.compile(
+    r"no space left on device|disk quota exceeded|\(os error (28|122)\)"
+    r"|not enough free space to write|\d+ requested and \d+ written"  # numpy
+    r"|pytorchstreamwriter failed writing|inline_container\.cc",  # torch.save
+    re.IGNORECASE,
+)
 _WAY_OUT = "`tunekit gc --yes` frees what no project refers to; or set TUNEKIT_STORE to a larger disk; then build again"
 
 
@@ -70,8 +71,7 @@ def ran_out(error: BaseException) -> bool:
     for e in _chain(error):
         if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        said = str(e).lower()
-        if any(word in said for word in _WORDS):
+        if _WORDS.search(str(e)):
             return True
     return False
 

@@ -1,7 +1,7 @@
 """Run in a mount namespace of its own (`unshare -rm`): builds on a file system that is too small.
 
-`python small_disk.py FOLDER worker`, or `… FOLDER pages|entries ROOM…`: mounts a tmpfs on FOLDER/disk and prints what
-happened as JSON.
+`python small_disk.py FOLDER worker|writers|tensors`, or `… FOLDER pages|entries ROOM…`: mounts a tmpfs on FOLDER/disk
+and prints what happened as JSON.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,80 @@ def worker(root: Path, disk: Path) -> dict[str, Any]:
     return said
 
 
-def sweep(root: Path, disk: Path, kind: str, rooms: list[int]) -> list[dict[str, Any]]:
+def libraries(disk: Path, writers: dict[str, Callable[[Path], None]]) -> dict[str, tuple[bool, str]]:
+    """What each writer raises on a disk of one page, and whether it is understood."""
+    from tunekit import diskspace
+
+    limit(disk, pages=2)
+    said = {}
+    for name, write in writers.items():
+        try:
+            write(disk / name)
+        except Exception as e:
+            said[name] = (diskspace.ran_out(e), repr(e))
+        (disk / name).unlink(missing_ok=True)
+    return said
+
+
+def _python(path: Path) -> None:
+    path.write_text("x" * 100_000)
+
+
+def _copy(path: Path) -> None:
+    shutil.copyfile("/proc/self/exe", path)
+
+
+def _arrow(path: Path) -> None:
+    import pyarrow as pa
+
+    table = pa.table({"a": list(range(100_000))})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _parquet(path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pa.table({"a": list(range(100_000))}), path)
+
+
+def _numpy(path: Path) -> None:
+    import numpy
+
+    numpy.zeros(100_000).tofile(path)
+
+
+def _tokenizers(path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.WordLevel({f"word{i}": i for i in range(9999)}, unk_token="word0")).save(str(path))
+
+
+def _torch(path: Path) -> None:
+    import torch
+
+    torch.save(torch.zeros(1_000_000), path)
+
+
+def _torch_stream(path: Path) -> None:
+    import torch
+
+    torch.save(torch.zeros(1_000_000), path, _use_new_zipfile_serialization=False)
+
+
+def _safetensors(path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1_000_000)}, path)
+
+
+WRITERS = {f.__name__[1:]: f for f in (_python, _copy, _arrow, _parquet, _numpy, _tokenizers)}
+TENSORS = {f.__name__[1:]: f for f in (_torch, _torch_stream, _safetensors)}
+
+
+def sweep(disk: Path, kind: str, rooms: list[int]) -> list[dict[str, Any]]:
     """Project and store on a disk with so many pages (or file entries) left: a write of the build fails."""
     os.environ["TUNEKIT_MIN_FREE"] = "0"
     os.environ["TUNEKIT_STORE"] = str(disk / "store")
@@ -102,5 +177,13 @@ if __name__ == "__main__":
     disk = Path(root) / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "none", disk], check=True)
-    done = worker(Path(root), disk) if what == "worker" else sweep(Path(root), disk, what, [*map(int, rooms)])
+    match what:
+        case "worker":
+            done: Any = worker(Path(root), disk)
+        case "writers":
+            done = libraries(disk, WRITERS)
+        case "tensors":
+            done = libraries(disk, TENSORS)
+        case _:
+            done = sweep(disk, what, [*map(int, rooms)])
     print(json.dumps(done))

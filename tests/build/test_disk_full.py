@@ -70,6 +70,14 @@ def test_a_disk_that_fills_under_the_controller(namespace, project):
     assert [one["first"]["code"] for one in said] == [1, 1, 0]
 
 
+@pytest.mark.parametrize("kind", ["writers", pytest.param("tensors", marks=pytest.mark.torch)])
+def test_what_libraries_raise_is_understood(namespace, project, kind):
+    """They say it in words of their own, from C++ and Rust, mostly without an errno."""
+    said = play(namespace, project, kind)
+    assert len(said) == {"writers": 6, "tensors": 3}[kind], said
+    assert all(understood for understood, _ in said.values()), said
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("kind", "rooms"), [("pages", range(1, 44)), ("entries", range(1, 90, 2))])
 def test_every_write_of_a_build_fails_once(namespace, project, kind, rooms):
