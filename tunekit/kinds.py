@@ -2,7 +2,8 @@
 
 A room is a package with `spec.py` (struct, `derive`, maybe `policy`; torch-free) and `run.py` (the worker's
 side: `run(request, events) -> dict[role, directory]`). Adding a method: its room and one line here.
-Third parties add to it by the entry points `tunekit.kinds` and `tunekit.methods`, whose objects are `Kind`s.
+Third parties add to it by the entry points `tunekit.kinds` and `tunekit.methods`, whose objects are `Kind`s; a
+project has methods in files of its own, which stand on the kind of a method that is registered.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class Kind(NamedTuple):
     """One room. `version` enters keys: raise it when the same spec would give other bytes. `preload`: which
     imports a worker shares with its siblings (`light`: pyarrow; `torch`: the training stack). `parts`: the input
     role whose datasets are worked on chunk by chunk, each cached on its own; `spec["items"]` is parallel to it.
-    `outputs`: what may stand after `@` in its label."""
+    `outputs`: what may stand after `@` in its label. `file`: the project's file whose `run` it is."""
 
     name: str
     room: str
@@ -26,6 +27,7 @@ class Kind(NamedTuple):
     preload: str = "light"
     parts: str = ""
     outputs: tuple[str, ...] = ()
+    file: str = ""
 
     def spec(self) -> Any:
         """The room's spec module."""
@@ -40,7 +42,7 @@ _S, _M = "tunekit.steps.", "tunekit.methods."
 TARGETS = {
     k.name: k
     for k in (
-        Kind("dataset", _S + "dataset", "Dataset", 1),
+        Kind("dataset", _S + "dataset", "Dataset", 2),
         Kind("tokenizer", _S + "tokenizer", "Tokenizer", 1),
         Kind("model", _S + "model", "Model", 1, "torch"),
         Kind("adapter", _S + "adapter", "Adapter", 1),
@@ -51,7 +53,7 @@ TARGETS = {
 METHODS = {
     k.name: k
     for k in (
-        Kind("run.sft", _M + "sft", "Sft", 1, "torch", outputs=("last", "best")),
+        Kind("run.sft", _M + "sft", "Sft", 2, "torch", outputs=("last", "best")),
         Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch", outputs=("last",)),
     )
 }
@@ -59,10 +61,12 @@ STEPS = {
     k.name: k
     for k in (
         Kind("fetch", _S + "fetch", "Fetch", 1),
-        Kind("tokens", _S + "tokens", "Tokens", 1, parts="data"),
+        Kind("tokens", _S + "tokens", "Tokens", 2, parts="data"),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )
 }
+# What a project's method stands on that is made of `Run` alone: the rows of its datasets, and a policy.
+ROWS = Kind("run.rows", "tunekit.methods", "Run", 1, "torch", outputs=("last", "best"))
 _loaded = False
 
 
@@ -74,7 +78,7 @@ def load_entry_points() -> None:
     _loaded = True
     from importlib.metadata import entry_points
 
-    for group, table in (("tunekit.kinds", TARGETS), ("tunekit.methods", METHODS)):
+    for group in ("tunekit.kinds", "tunekit.methods"):
         for point in entry_points(group=group):
             try:
                 found = point.load()
@@ -83,16 +87,28 @@ def load_entry_points() -> None:
                 raise UsageError(f"{group} `{point.value}` cannot be loaded: {what}", slug="bad-entry-point") from e
             if not isinstance(found, Kind):
                 raise UsageError(f"{group} `{point.value}` is not a tunekit.kinds.Kind", slug="bad-entry-point")
+            table = METHODS if found.name.startswith("run.") else TARGETS
             table.setdefault(found.name, found)
 
 
 def kind_of(name: str) -> Kind:
-    """The room of an action's kind; KeyError if there is none."""
+    """The room of an action's kind; KeyError if there is none. `run.sft:mine.py` is that of a project's file."""
+    room, _, file = name.partition(":")
+    if file:
+        return of_file(kind_of(room), file)
     for table in (METHODS, STEPS, TARGETS):
         if name in table:
             return table[name]
+    if name == ROWS.name:
+        return ROWS
     load_entry_points()
     return METHODS.get(name) or TARGETS[name]
+
+
+def of_file(base: Kind, file: str) -> Kind:
+    """The kind of a method in a project's file: of its base in everything but the code that runs, so that a new
+    version of the base counts for it too."""
+    return base._replace(name=f"{base.name}:{file}", file=file)
 
 
 def target_kinds() -> list[str]:

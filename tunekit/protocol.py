@@ -47,6 +47,7 @@ class Request(NamedTuple):
     resources: dict[str, Any]  # {"cpus": int, "gpus": [int], "memory": bytes or 0}
     seed: int
     provenance: dict[str, Any]  # label, source ids: what may be written into an artifact's config
+    finish: bool = False  # a training run: take no further step, make the result of its last checkpoint
 
     def one(self, role: str) -> Input:
         """The only input of a role."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,15 @@ class Attempt:
             message = f"{label}: the source changed while it was read"
             raise ActionError(message, slug="source-changed", hint="build again")
         return self._record(planner)
+
+    def clear(self) -> None:
+        """Remove the staging folder. A worker that ended well has left its request and its log, as a rule."""
+        for name in ("request.json", "log.txt"):
+            (self.folder / name).unlink(missing_ok=True)
+        try:
+            os.rmdir(self.folder)
+        except OSError:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _tail(self) -> str:
         try:

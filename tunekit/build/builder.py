@@ -15,8 +15,9 @@ from tunekit import diskspace
 from tunekit.build import gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
+from tunekit.build.finish import early
 from tunekit.build.frontier import Frontier
-from tunekit.build.request import write_request
+from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
@@ -26,12 +27,14 @@ Listener = Callable[[dict[str, Any]], None]
 
 
 class Options(NamedTuple):
-    """How to build. `jobs`: actions at once; 0: as many as cores allow."""
+    """How to build. `jobs`: actions at once; 0: as many as cores allow. `finish`: keys of runs that are
+    ended where they stand."""
 
     jobs: int = 0
     keep_going: bool = False
     trust: bool = False
     offline: bool = False
+    finish: frozenset[str] = frozenset()
 
 
 class Result(NamedTuple):
@@ -63,6 +66,7 @@ class Builder:
         self._waiting: dict[str, float] = {}
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
+        self.requests = Requests(planner)
         self._gated = set(planner.graph.gated)
         self.links: dict[str, str] | None = None  # set when everything asked for is there
 
@@ -168,11 +172,12 @@ class Builder:
                 self._waiting[label] = time.time()
                 self.listen({"type": "waiting", "action": label})
             return False
-        node = self.planner.evaluate(label)  # the lease may have been another build's until now
-        if node.state == FRESH and node.present:
-            lease.release()
-            self._hit(label, node, "shared")
-            return True
+        if node.action.source or records.any_of(self.store, node.key):  # the lease was another build's until now
+            node = self.planner.evaluate(label)
+            if node.state == FRESH and node.present:
+                lease.release()
+                self._hit(label, node, "shared")
+                return True
         try:
             self._execute(label, node, lease)
         except BaseException as e:
@@ -187,11 +192,12 @@ class Builder:
         if not self.options.trust:
             trust.check(self.root, code, label)
         diskspace.need(self.store.root)
-        request = write_request(self.planner, node, self._cpus(label), self.options.offline)
+        finish = node.key in self.options.finish
+        request = self.requests.write(node, self._cpus(label), self.options.offline, finish)
         running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
         self.running[label] = Attempt(node, lease, running, request.parent)
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
-        reasons = [str(r) for r in node.reasons]
+        reasons = ["finished early, from its last checkpoint"] if finish else [str(r) for r in node.reasons]
         self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": str(request.parent)})
 
     def _nursery(self, group: str) -> Nursery:
@@ -256,10 +262,16 @@ class Builder:
             message = f"its result was lost, and it came out differently: attempt {record['attempt']} counts now"
             self.listen({"type": "warning", "action": label, "slug": "other-bytes", "message": message})
             selected = record
+        elif early(selected) and not early(record):
+            records.select(self.store, record)  # trained in full (`--force`): it counts from now on
+            selected = record
         node = attempt.node
+        if node.key in self.options.finish and not early(record):
+            message = "its method knows no early end: it was trained in full"
+            self.listen({"type": "warning", "action": label, "slug": "not-finished-early", "message": message})
         node.outputs, node.present, node.state, node.run = selected["outputs"], True, FRESH, False
         self.planner.forced.discard(label)
-        shutil.rmtree(attempt.folder, ignore_errors=True)
+        attempt.clear()
         self.planner.remember(node)
         history.append(self.root, label, selected, "built")
         self.executed.append(label)

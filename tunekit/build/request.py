@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tunekit.forms import settled
 from tunekit.kinds import kind_of
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
@@ -15,35 +16,55 @@ from tunekit.store import artifacts, records
 from tunekit.store.store import Store
 
 
-def write_request(planner: Planner, node: Node, cpus: int, offline: bool) -> Path:
-    """Everything that the worker needs, as files it may read. Returns the request's path."""
-    store, action = planner.store, node.action
-    folder = store.staging(node.key)
-    folder.mkdir(parents=True, exist_ok=True)
-    code, code_root = _snapshot(planner, node)
-    spec = dict(action.spec)
-    if action.source:
-        spec |= _fetch_spec(planner, action.source, offline)
-    request = Request(
-        action=action.label,
-        key=node.key,
-        kind=action.kind,
-        spec=spec,
-        inputs=_inputs(planner, node),
-        code=code,
-        code_root=code_root,
-        staging=str(folder / "work"),
-        out=str(folder / "out"),
-        store=str(store.root),
-        resources={"cpus": cpus, "gpus": [], "memory": 0},
-        seed=action.seed,
-        provenance=_provenance(action.inputs),
-    )
-    path = folder / "request.json"
-    spare = folder / f"request.{os.getpid()}"
-    spare.write_text(request.to_json())
-    os.replace(spare, path)
-    return path
+class Requests:
+    """Writes the requests of one build."""
+
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
+        self._snapshots: dict[tuple[str, ...], tuple[dict[str, dict[str, str]], str]] = {}
+
+    def write(self, node: Node, cpus: int, offline: bool, finish: bool = False) -> Path:
+        """Everything that the worker needs, as files it may read. Returns the request's path."""
+        planner, action = self.planner, node.action
+        store = planner.store
+        code, code_root = self._snapshot(node)
+        spec = dict(action.spec)
+        if action.source:
+            spec |= _fetch_spec(planner, action.source, offline)
+        folder = store.staging(node.key)
+        folder.mkdir(exist_ok=True)
+        request = Request(
+            action=action.label,
+            key=node.key,
+            kind=action.kind,
+            spec=spec,
+            inputs=_inputs(planner, node),
+            code=code,
+            code_root=code_root,
+            staging=str(folder / "work"),
+            out=str(folder / "out"),
+            store=str(store.root),
+            resources={"cpus": cpus, "gpus": [], "memory": 0},
+            seed=action.seed,
+            provenance=_provenance(action.inputs),
+            finish=finish,
+        )
+        path = folder / "request.json"
+        spare = folder / f"request.{os.getpid()}"
+        spare.write_text(request.to_json())
+        os.replace(spare, path)
+        return path
+
+    def _snapshot(self, node: Node) -> tuple[dict[str, dict[str, str]], str]:
+        """The action's code and files, in the store: the worker never reads the workspace. Actions with the same
+        code share one."""
+        digests = self.planner.code_digests(node.action)
+        if not digests:
+            return {}, ""
+        asked = tuple(f"{path}={digest}" for path, digest in sorted(digests.items()))
+        if asked not in self._snapshots:
+            self._snapshots[asked] = _snapshot(self.planner, digests, node.action.files)
+        return self._snapshots[asked]
 
 
 def _inputs(planner: Planner, node: Node) -> dict[str, list[Input]]:
@@ -56,8 +77,8 @@ def _inputs(planner: Planner, node: Node) -> dict[str, list[Input]]:
             source = planner.nodes[edge.action]
             assert source.outputs is not None
             digest = source.outputs[edge.output or "main"]
-            path = str(planner.presence.view(digest))
-            parts = _parts(store, node, role, i, path) if role == role_with_parts else []
+            path = str(store.view(digest))  # the worker makes it
+            parts = _parts(store, node, role, i, digest) if role == role_with_parts else []
             found.append(Input(path, digest, source.action.kind, edge.action, parts))
         out[role] = found
     return out
@@ -67,10 +88,10 @@ def _parts(store: Store, node: Node, role: str, index: int, dataset: str) -> lis
     """The chunks of one dataset, each with its part key and, where it was done before, its artifact."""
     import json
 
-    chunks = json.loads((Path(dataset) / "dataset.json").read_bytes())["chunks"]
-    item = node.action.spec["items"][index]
+    body = json.loads(artifacts.read_file(store, dataset, "dataset.json"))
+    item = settled(node.action.spec["items"][index], body["shape"])
     out = []
-    for chunk in chunks:
+    for chunk in body["chunks"]:
         key = part_key(node.image, role, chunk["digest"], item)
         output = records.part_output(store, key)
         entries = artifacts.read_tree(store, output) if output else None
@@ -80,24 +101,22 @@ def _parts(store: Store, node: Node, role: str, index: int, dataset: str) -> lis
     return out
 
 
-def _snapshot(planner: Planner, node: Node) -> tuple[dict[str, dict[str, str]], str]:
-    """The action's code and files, copied into the store: the worker never reads the workspace."""
-    digests = planner.code_digests(node.action)
-    if not digests:
-        return {}, ""
+def _snapshot(planner: Planner, digests: dict[str, str], data: list[str]) -> tuple[dict[str, dict[str, str]], str]:
+    """Copy code (its line ends as `\\n`) and `data` files into the store. ActionError `edited` if one is not what
+    its digest says any more."""
     store, root = planner.store, planner.inputs.root
     entries = []
     for path, digest in sorted(digests.items()):
-        data = (root / path).read_bytes()
-        if path not in node.action.files:
-            data = unix_lines(data)
-        stored = artifacts.add_bytes(store, data)
+        body = (root / path).read_bytes()
+        if path not in data:
+            body = unix_lines(body)
+        stored = artifacts.add_bytes(store, body)
         if stored != digest:
             planner.state.changed.add(path)
             from tunekit.errors import ActionError
 
             raise ActionError(f"{path} was edited while the build looked at it", slug="edited", hint="build again")
-        entries.append(artifacts.Entry(path, len(data), False, digest))
+        entries.append(artifacts.Entry(path, len(body), False, digest))
     base = artifacts.view(store, artifacts.write_tree(store, entries))
     code = {path: {"digest": digest, "snapshot": str(base / path)} for path, digest in digests.items()}
     return code, str(base)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunekit.derive import Action, Edge, Policy
 from tunekit.errors import DeclarationError, Problem, SourceError, nearest
+from tunekit.forms import AUTO, form_of
 from tunekit.graph import Graph, cycle_problem, ordered, stamp
 from tunekit.kinds import kind_of
 from tunekit.label import Label, parse_label
@@ -52,7 +53,14 @@ class ProjectScope:
 
     def dataset_format(self, text: str) -> str:
         found = self.manifest.targets.get(text)
-        return str(vars_of(found.spec)["format"]) if found and found.label.kind == "dataset" else "completion"
+        if found is None or found.label.kind != "dataset":
+            return AUTO  # that it is not there is said elsewhere
+        declared = vars_of(found.spec)
+        return form_of(declared["format"], declared["fields"])
+
+    def dataset_setting(self, text: str, name: str) -> Any:
+        found = self.manifest.targets.get(text)
+        return vars_of(found.spec).get(name) if found and found.label.kind == "dataset" else None
 
     def tokenizer(self, text: str, key: str) -> Edge:
         found = self._find(text, key, ("tokenizer",))
@@ -102,6 +110,17 @@ class ProjectScope:
     def file(self, path: str, key: str) -> str:
         self._inside(path, key)
         return path
+
+    def text(self, path: str, key: str) -> str:
+        found = self._inside(path, key)
+        if found is None:
+            return ""
+        self.code_files[path] = found  # so that the graph is made again when the file changes
+        try:
+            return found.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            self.problem("unreadable-file", key, f"`{path}` is not a text file: {e}")
+            return ""
 
     # -- behind it ---------------------------------------------------------------------------
 
@@ -209,7 +228,7 @@ def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = Tr
     stamped = {label: a._replace(stamp=stamp(a, versions[a.kind])) for label, a in actions.items()}
     graph = Graph.of(stamped, targets, versions)
     default = manifest.settings.default or _ends(graph)
-    return graph._replace(default=default), list(scope.code_files.values())
+    return graph._replace(default=default), [*manifest.code, *scope.code_files.values()]
 
 
 def _ends(graph: Graph) -> list[str]:

@@ -24,13 +24,14 @@ class Node:
     """One action as planned. `outputs` (role → artifact digest) is None while unknown; `present`: all their
     objects are in the store; `run`: the build has to execute it."""
 
-    __slots__ = ("_graph", "image", "key", "label", "outputs", "present", "reasons", "run", "state")
+    __slots__ = ("_graph", "image", "key", "label", "outputs", "present", "reasons", "run", "stamp", "state")
 
     def __init__(self, graph: Graph, label: str) -> None:
         self._graph = graph
         self.label = label
         self.state = STALE
         self.key = ""
+        self.stamp = ""
         self.outputs: dict[str, str] | None = None
         self.present = False
         self.run = False
@@ -75,7 +76,12 @@ class Planner:
         moved: set[str] = set()
         for label in order:
             known = self._known(label, sources.get(label))
-            if known and label not in suspects and moved.isdisjoint(links[label]) and whole.issuperset(known[1].values()):
+            if (
+                known
+                and label not in suspects
+                and moved.isdisjoint(links[label])
+                and whole.issuperset(known[1].values())
+            ):
                 node = self.nodes[label] = Node(self.graph, label)
                 node.key, node.outputs, node.present, node.state = known[0], known[1], True, FRESH
                 self._sure.add(label)
@@ -157,9 +163,9 @@ class Planner:
         if waiting:
             node.reasons = [*self._own_changes(node), *[Reason("upstream", name) for name in waiting]]
             return
-        stamp = self._stamp(action)
+        node.stamp = self._stamp(action)
         memo = self.state.memo.get(action.label)
-        if memo and memo[0] == stamp and action.label not in self.forced:
+        if memo and memo[0] == node.stamp and action.label not in self.forced:
             node.key = memo[1]
             self._sure.add(action.label)
             if self._present(memo[2]):
@@ -167,9 +173,9 @@ class Planner:
                 return
         node.image = self._image(action)
         node.key = action_key(node.image)
-        self._lookup(node, stamp)
+        self._lookup(node)
 
-    def _lookup(self, node: Node, stamp: str) -> None:
+    def _lookup(self, node: Node) -> None:
         label = node.action.label
         record = None if label in self.forced else records.lookup(self.store, node.key)
         if record is None:
@@ -179,14 +185,14 @@ class Planner:
         node.present = self._present(node.outputs)
         if node.present:
             node.state = FRESH
-            self.remember(node, stamp)
+            self.remember(node)
         else:
             node.reasons = [Reason("missing")]
 
-    def remember(self, node: Node, stamp: str = "") -> None:
+    def remember(self, node: Node) -> None:
         """Keep the node's result in the state, with the signatures of its objects."""
         assert node.outputs is not None
-        self.state.memo[node.label] = [stamp or self._stamp(node.action), node.key, node.outputs]
+        self.state.memo[node.label] = [node.stamp, node.key, node.outputs]
         self._sure.add(node.label)
         self.state.dirty = True
 
@@ -249,13 +255,6 @@ class Planner:
 
     # -- what is kept ------------------------------------------------------------------------
 
-    def complete(self, request: list[str], links: dict[str, str]) -> None:
-        """Remember that a request is complete: link (relative to the root) → view."""
-        shown: dict[str, str] = {}
-        for view in links.values():
-            shown |= self.presence.shown("sha256:" + view.rpartition("/")[2])
-        self.state.complete(request, links, shown)
-
     def save(self) -> None:
         """Write the state, without results that nothing refers to any more: their going is no change."""
         state, graph = self.state, self.graph
@@ -264,8 +263,8 @@ class Planner:
         state.memo = {label: memo for label, memo in state.memo.items() if label in graph.links}
         state.unsure = [label for label in state.memo if label not in self._sure]
         state.trees = {tree: names for tree, names in state.trees.items() if tree in keep}
-        if state.dirty:
-            state.views = {tree: names for tree, names in state.views.items() if tree in keep}
+        shown = {view.rpartition("/")[2] for links in state.done.values() for view in links.values()}
+        state.views = {name: names for name, names in state.views.items() if name in shown}
         self._prune_watch()
         state.save()
 

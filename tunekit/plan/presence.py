@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tunekit.errors import StoreError
 from tunekit.hashing import hex_of, sha256_file
 from tunekit.plan.state import ABSENT, State, signature
 from tunekit.store import artifacts
@@ -53,42 +52,24 @@ class Presence:
 
     def listed(self, tree: str) -> bool:
         """Whether an artifact that is present can also be read: its list of files is there, and is the right one."""
-        if signature(self._base + self.list_name(tree)) in self._shown(tree):
-            return True
-        if artifacts.read_tree(self.store, tree) is not None:
+        name = _list_name(tree)
+        known = self.state.views.get(hex_of(tree), {}).get(name)
+        if known == signature(self._base + name) or artifacts.read_tree(self.store, tree) is not None:
             return True
         self._forget(tree)
         return False
 
     def view(self, tree: str) -> Path:
-        """The artifact as a directory for workers and people, mended where somebody edited it. StoreError
-        `missing-artifact` if its list of files is lost; the next build then makes it again."""
-        path, names = self.store.view(tree), self.state.views.get(tree)
-        if not names or any(signature(self._base + name) != sig for name, sig in names.items()):
-            try:
-                artifacts.view(self.store, tree)
-            except StoreError:
-                self._forget(tree)
-                raise
+        """The artifact as a directory for people, mended where somebody edited it. Its signature stands in the
+        state, so that a no-op notices. StoreError `missing-artifact` if it cannot be made."""
+        path, known = self.store.view(tree), self.state.views.get(hex_of(tree))
+        if not known or any(signature(self._base + name) != sig for name, sig in known.items()):
+            artifacts.view(self.store, tree)
             folders = [str(path), *(os.path.join(at, d) for at, dirs, _ in os.walk(path) for d in dirs)]
-            found = [os.path.relpath(folder, self._base) for folder in folders if not os.path.islink(folder)]
-            self.state.views[tree] = {name: signature(self._base + name) for name in found}
-            self.state.dirty = True
+            names = [os.path.relpath(folder, self._base) for folder in folders if not os.path.islink(folder)]
+            self.state.views[hex_of(tree)] = {n: signature(self._base + n) for n in [*names, _list_name(tree)]}
+            self.state.redrawn = True
         return path
-
-    def shown(self, tree: str) -> dict[str, str]:
-        """Signatures of what a person sees of a result: its view's folders and its list of files."""
-        self.view(tree)
-        name = self.list_name(tree)
-        return {**self.state.views[tree], name: signature(self._base + name)}
-
-    def list_name(self, tree: str) -> str:
-        h = hex_of(tree)
-        return f"../trees/{h[:2]}/{h}"
-
-    def _shown(self, tree: str) -> set[str]:
-        name = self.list_name(tree)
-        return {sig for done in self.state.done.values() if (sig := done["shown"].get(name))}
 
     def _enter(self, tree: str) -> bool:
         """An artifact that the state does not have: every object must be there in full size."""
@@ -133,3 +114,8 @@ class Presence:
     def _forget(self, tree: str) -> None:
         self.state.trees.pop(tree, None)
         self.state.dirty = True
+
+
+def _list_name(tree: str) -> str:
+    h = hex_of(tree)
+    return f"../trees/{h[:2]}/{h}"

@@ -1,9 +1,9 @@
 """The project's cache: what was true when it was last looked at, and the signatures that prove it still is.
 
-`.tunekit/state/index.json` (signatures; digests and results; views: a line each, read as far as a verb needs) and
-`graph.json` (the parsed graph). Both can be deleted at any time. A signature is (inode, size, mtime_ns, ctime_ns): ctime notices a restored mtime. A state
-counts only with a token of this user's, so one that comes with a clone does not. One read within 2 s of a change
-is not trusted: the file is hashed again next time.
+`.tunekit/state/index.json` is a line of signatures, which is all that a no-op reads, and a line of digests and
+results; `graph.json` is the parsed graph. Both can be deleted at any time. A signature is (inode, size, mtime_ns,
+ctime_ns): ctime notices a restored mtime. A state counts only with a token of this user's, so one that comes with
+a clone does not. One read within 2 s of a change is not trusted: the file is hashed again next time.
 """
 
 from __future__ import annotations
@@ -50,16 +50,17 @@ class State:
         self.memo: dict[str, list[Any]] = {}  # label → [stamp, key, outputs]
         self.unsure: list[str] = []  # labels whose memo the last build did not hold against the present
         self.trees: dict[str, dict[str, str]] = {}  # artifact → {object: signature}
-        self.done: dict[str, dict[str, dict[str, str]]] = {}  # request → {"links", "shown"}
-        self._views: dict[str, dict[str, str]] | bytes = {}  # artifact → {folder: signature}, decoded when used
+        self.done: dict[str, dict[str, str]] = {}  # request → {link: view}
+        self.views: dict[str, dict[str, str]] = {}  # artifact that a link shows → {folder or list: signature}
         self.store = ""
         self.changed: set[str] = set()
         self.dirty = False
+        self.redrawn = False  # a view was made or mended: to be saved, but no change of any result
         self.completed = False
         self.parsed = True  # the graph was read from TOML; False: it is the cached one
         self.frozen = False  # true: never saved
 
-    _GLANCE = ("watch", "manifest", "packages", "trees", "done", "store")
+    _GLANCE = ("watch", "manifest", "packages", "trees", "views", "done", "store")
     _REST = ("digests", "sources", "code", "closures", "memo", "unsure")
 
     @classmethod
@@ -68,11 +69,10 @@ class State:
         a no-op compares, and leaves the rest empty."""
         state = cls(root)
         try:
-            first, rest, views = read_checked(state.folder / "index.json")
+            first, rest = read_checked(state.folder / "index.json")
             body = json.loads(first) if glance else json.loads(first) | json.loads(rest)
             for name in cls._GLANCE if glance else cls._GLANCE + cls._REST:
                 setattr(state, name, body[name])
-            state._views = views
         except (OSError, ValueError, KeyError, TypeError):
             state = cls(root)  # not there, torn, or of another version: start again
         base = str(root) + "/"
@@ -83,39 +83,27 @@ class State:
         return state
 
     def save(self) -> None:
-        if not self.dirty or self.frozen:
+        if not (self.dirty or self.redrawn) or self.frozen:
             return
         if not self.completed:
             self.done = {}  # a build that failed, with the changes that it saw
         self._settle()
         glance, rest = ({name: getattr(self, name) for name in names} for names in (self._GLANCE, self._REST))
-        views = self._views if isinstance(self._views, bytes) else line_of(self._views)
-        write_checked(self.folder / "index.json", line_of(glance), line_of(rest), views)
-        self.dirty = False
-
-    @property
-    def views(self) -> dict[str, dict[str, str]]:
-        if isinstance(self._views, bytes):
-            self._views = dict(json.loads(self._views))
-        return self._views
-
-    @views.setter
-    def views(self, found: dict[str, dict[str, str]]) -> None:
-        self._views = found
+        write_checked(self.folder / "index.json", line_of(glance), line_of(rest))
+        self.dirty = self.redrawn = False
 
     def forget_results(self) -> None:
         """Another store: none of the results is known to be there."""
-        self.memo, self.unsure, self.trees, self.done, self._views = {}, [], {}, {}, {}
+        self.memo, self.unsure, self.trees, self.done, self.views = {}, [], {}, {}, {}
 
-    def complete(self, request: list[str], links: dict[str, str], shown: dict[str, str]) -> None:
-        """Remember that a request is complete: link (relative to the root) → view, and the signatures of what is
-        shown there. What was complete before a change may not be now, so it is forgotten when there was one."""
+    def complete(self, request: list[str], links: dict[str, str]) -> None:
+        """Remember that a request is complete: link (relative to the root) → view. What was complete before a
+        change may not be now, so it is forgotten when there was one."""
         if self.dirty:
             self.done = {}
         self.completed = True
-        done = {"links": links, "shown": shown}
-        if self.done.get(" ".join(request)) != done:
-            self.done[" ".join(request)] = done
+        if self.done.get(" ".join(request)) != links:
+            self.done[" ".join(request)] = links
             self.dirty = True
 
     def _settle(self) -> None:

@@ -18,14 +18,15 @@ def unchanged(root: Path, store: Path, request: list[str]) -> dict[str, str] | N
     base = str(store / "objects") + "/"
     stat = os.stat
     try:
-        for names in (done["shown"], *state.trees.values()):
+        shown = [state.views[view.rpartition("/")[2]] for view in done.values()]
+        for names in (*shown, *state.trees.values()):
             for name, sig in names.items():
                 s = stat(base + name)
                 if f"{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" != sig:
                     return None
-        for link, view in done["links"].items():
+        for link, view in done.items():
             if os.readlink(root / link) != view:
                 return None
-    except OSError:
+    except (OSError, KeyError):
         return None
-    return done["links"] if state.packages.get("site") == site_signature() else None
+    return done if state.packages.get("site") == site_signature() else None

@@ -46,11 +46,11 @@ def live(store: Store) -> Live:
     projects = [_project(_folder(p), store) for p in sorted((store.root / "roots").iterdir())]
     running, actions = set(), []
     since = time.time()
-    for lease in sorted((store.root / "leases").iterdir()):
-        if leases.held(lease):
-            running.add(lease.name)
-            since = min(since, lease.stat().st_mtime)
-            actions.append(_action(store, lease.name))
+    for folder in sorted((store.root / "staging").iterdir()):
+        if leases.held(store, "sha256:" + folder.name):
+            running.add(folder.name)
+            since = min(since, _begun(folder, since))
+            actions.append(_action(store, folder.name))
     roots = [*projects, *actions]
     trees = {t for r in roots for t in r.trees}
     objects: set[str] = set()
@@ -63,6 +63,14 @@ def live(store: Store) -> Live:
     trees, objects = _with_parts(store, trees, objects)
     archives = {a for r in roots for a in r.archives}
     return Live(roots, {hex_of(t) for t in trees}, objects, archives, running, since)
+
+
+def _begun(staging: Path, now: float) -> float:
+    """When a running action began; one that has no request yet has published nothing."""
+    try:
+        return (staging / "request.json").stat().st_mtime
+    except FileNotFoundError:
+        return now
 
 
 def _folder(file: Path) -> Path:

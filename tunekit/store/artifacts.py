@@ -122,6 +122,14 @@ def read_tree(store: Store, digest: str) -> list[Entry] | None:
     return entries
 
 
+def read_file(store: Store, digest: str, path: str) -> bytes:
+    """One file of an artifact. StoreError `missing-artifact` if it is not there."""
+    for e in read_tree(store, digest) or []:
+        if e.path == path and store.object(e.digest).is_file():
+            return store.object(e.digest).read_bytes()
+    raise StoreError(f"{path} of artifact {digest} is not in the store", slug="missing-artifact", hint="build again")
+
+
 def view(store: Store, digest: str) -> Path:
     """The artifact as a directory of relative links into `objects/`. One that was edited is made anew."""
     target = store.view(digest)

@@ -51,6 +51,11 @@ def lookup(store: Store, key: str) -> dict[str, Any] | None:
     return None
 
 
+def any_of(store: Store, key: str) -> bool:
+    """Whether a key has any attempt."""
+    return store.actions(key).is_dir()
+
+
 def select(store: Store, record: dict[str, Any]) -> None:
     """Make an attempt the key's result: in place of an unreadable record, or of one whose objects are lost."""
     folder = store.actions(record["key"])

@@ -11,19 +11,16 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "engine"))
+sys.path.insert(0, str(Path(__file__).parent))
 import tiny_stack as tiny
 import torch
 from safetensors.torch import load_file
+from sft_runs import LORA, Case
 
-from tunekit.engine.rows import Tokens, view_of
 from tunekit.errors import ActionError
-from tunekit.methods.sft.dataset import packed_dataset_of
 from tunekit.methods.sft.run import run
-from tunekit.protocol import Request
-from tunekit.steps.model.run import run as make_model
 
 pytestmark = pytest.mark.torch
-LORA = {"method": "lora", "r": 4, "alpha": 8, "dropout": 0.1}
 SPEC: dict[str, Any] = {
     "model": "model:m",
     "data": ["dataset:a"],
@@ -33,43 +30,6 @@ SPEC: dict[str, Any] = {
     "checkpoint_steps": 2,
 }
 EVALUATED = SPEC | {"eval_data": ["dataset:b"], "eval_steps": 2}
-
-
-class Interrupted(tiny.Recorder):
-    """A person's interrupt when a step is reported."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def progress(self, done: float, total: float, unit: str = "step", **figures: float) -> None:
-        super().progress(done, total, unit, **figures)
-        if done == self.step:
-            raise KeyboardInterrupt
-
-
-class Case:
-    """Runs of one session share a model and two token artifacts."""
-
-    def __init__(self, root: Path) -> None:
-        tokenizer = tiny.write_tokenizer(root / "tokenizer")
-        model = tiny.request(
-            root / "model", "model", {"config": tiny.LLAMA, "tokenizer": "tokenizer:t"}, tokenizer=str(tokenizer)
-        )
-        make_model(model, tiny.Recorder())
-        self.model = str(root / "model" / "out" / "main")
-        train = [tiny.random_rows(12), tiny.random_rows(9, 1)]
-        self.plain = tiny.make_tokens(root / "plain", train)
-        self.evaluated = tiny.make_tokens(root / "evaluated", train, [tiny.random_rows(7, 2)])
-
-    def request(self, root: Path, spec: dict[str, Any], **inputs: str) -> Request:
-        tokens = self.evaluated if "eval_data" in spec else self.plain
-        return tiny.request(root, "run.sft", spec, **({"base": self.model, "tokens": tokens} | inputs))
-
-    def run(self, root: Path, spec: dict[str, Any], **inputs: str) -> tuple[dict[str, Path], tiny.Recorder]:
-        events = tiny.Recorder()
-        req = self.request(root, spec, **inputs)
-        return {role: Path(req.out) / name for role, name in run(req, events).items()}, events
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +88,7 @@ def test_interrupted_run_is_the_straight_one(
     req = case.request(tmp_path, EVALUATED)
     for step in (4, 6):
         with pytest.raises(KeyboardInterrupt):
-            run(req, Interrupted(step))
+            run(req, tiny.Interrupted(step))
     train = Path(req.staging) / "train"
     assert sorted(p.name for p in train.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
     (train / "checkpoint-4" / "optimizer.pt").write_bytes(b"torn")
@@ -167,7 +127,7 @@ def test_resumed_at_the_edge_of_an_epoch(case: Case, tmp_path: Path, change: dic
     spec = SPEC | {"adapter": LORA, "max_steps": 9} | change
     straight, events = case.run(tmp_path / "straight", spec)
     with pytest.raises(KeyboardInterrupt):
-        run(case.request(tmp_path, spec), Interrupted(7))
+        run(case.request(tmp_path, spec), tiny.Interrupted(7))
     outputs, resumed = case.run(tmp_path, spec)
     assert resumed.settings["resumed_from_step"] == 6
     assert tiny.tree(outputs["main"]) == tiny.tree(straight["main"])
@@ -177,11 +137,67 @@ def test_resumed_at_the_edge_of_an_epoch(case: Case, tmp_path: Path, change: dic
 def test_other_numeric_settings_start_over(case: Case, tmp_path: Path) -> None:
     spec = SPEC | {"adapter": LORA}
     with pytest.raises(KeyboardInterrupt):
-        run(case.request(tmp_path, spec), Interrupted(4))
+        run(case.request(tmp_path, spec), tiny.Interrupted(4))
     _, events = case.run(tmp_path, spec | {"micro_batch_size": 2})
     assert events.settings["resumed_from_step"] == 0
     (warning,) = events.of("warning")
     assert warning["slug"] == "staging-discarded" and warning["fields"] == ["micro_batch_size"]
+
+
+def test_finished_early_is_the_last_checkpoint(case: Case, tmp_path: Path) -> None:
+    """No step is taken: the weights are the checkpoint's, byte for byte, and the history ends there."""
+    spec = SPEC | {"adapter": LORA}
+    req = case.request(tmp_path, spec)
+    with pytest.raises(KeyboardInterrupt):
+        run(req, tiny.Interrupted(5))
+    kept = load_file(Path(req.staging) / "train" / "checkpoint-4" / "adapter_model.safetensors")
+    events = tiny.Recorder()
+    assert run(req._replace(finish=True), events) == {"main": "last", "last": "last"}
+    found = load_file(Path(req.out) / "last" / "adapter_model.safetensors")
+    assert found.keys() == kept.keys() and all(torch.equal(found[name], kept[name]) for name in kept)
+    assert events.settings["finished_early"] == {"step": 4, "of": 7}
+    assert events.settings["summary"]["steps"] == 4 and [step for step, _ in events.metrics] == [1, 2, 3, 4]
+    assert not events.of("progress"), "no step was taken"
+
+
+def test_finished_early_keeps_the_best_up_to_there(case: Case, tmp_path: Path) -> None:
+    """Evaluated where it ends, unless that was done; the best is that of the steps that count."""
+    spec = EVALUATED | {"keep": "best", "learning_rate": 0.3, "lr_scheduler": "constant", "checkpoint_steps": 3}
+    req = case.request(tmp_path, spec)
+    with pytest.raises(KeyboardInterrupt):
+        run(req, tiny.Interrupted(5))
+    checkpoint = Path(req.staging) / "train" / "checkpoint-3"
+    events = tiny.Recorder()
+    roles = run(req._replace(finish=True), events)
+    losses = {step: figures["eval_loss"] for step, figures in events.metrics if "eval_loss" in figures}
+    assert sorted(losses) == [2, 3]
+    summary = events.settings["summary"]
+    assert summary["best_eval_loss"] == min(losses.values()) == losses[summary["best_step"]]
+    assert roles["main"] == roles["best"]
+    last = load_file(Path(req.out) / "last" / "model.safetensors")
+    assert all(torch.equal(last[name], value) for name, value in load_file(checkpoint / "model.safetensors").items())
+
+
+def test_finishing_needs_a_whole_checkpoint(case: Case, tmp_path: Path) -> None:
+    req = case.request(tmp_path, SPEC)
+    with pytest.raises(KeyboardInterrupt):
+        run(req, tiny.Interrupted(3))
+    (Path(req.staging) / "train" / "checkpoint-2" / "optimizer.pt").write_bytes(b"torn")
+    with pytest.raises(ActionError, match="no whole checkpoint") as found:
+        run(req._replace(finish=True), tiny.Recorder())
+    assert found.value.slug == "no-checkpoint" and "without --finish" in found.value.hint
+
+
+def test_finished_under_other_numeric_settings(case: Case, tmp_path: Path) -> None:
+    """No bits are mixed, so nothing is thrown away; the record tells the settings of the steps that were taken."""
+    spec = SPEC | {"adapter": LORA}
+    with pytest.raises(KeyboardInterrupt):
+        run(case.request(tmp_path, spec), tiny.Interrupted(4))
+    events = tiny.Recorder()
+    run(case.request(tmp_path, spec | {"micro_batch_size": 2})._replace(finish=True), events)
+    assert events.settings["finished_early"]["step"] == 2 and not events.of("warning")
+    assert events.settings["micro_batch_size"] == 4
+    assert events.settings["batch"] == {"size": 4, "micro": 4, "accumulation": 1, "world": 1}
 
 
 def test_adapter_artifact(adapter: tuple[dict[str, Path], tiny.Recorder]) -> None:
@@ -243,7 +259,6 @@ def test_bfloat16(case: Case, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "slug"),
     [
-        ({"packing": True}, "packing-needs-varlen-attention"),
         ({"attn": "flash_attention_2"}, "attention-unavailable"),
         ({"sequence_len": 8}, "row-too-long"),
         ({"micro_batch_size": 3}, "batch-remainder"),
@@ -259,16 +274,6 @@ def test_what_cannot_take_effect_is_an_error(case: Case, tmp_path: Path, change:
     assert found.value.slug == slug
     if slug == "no-target-modules":
         assert "v_proj" in found.value.hint
-
-
-def test_packed_rows(case: Case) -> None:
-    """No GPU here to train on them: that nothing is lost, and that the lengths tell the rows apart."""
-    tokens = Tokens(case.plain)
-    spans = view_of(tokens, 0, 32, "error").spans
-    packed = packed_dataset_of(tokens, spans, 32)
-    assert len(packed) < len(spans) and max(len(row["input_ids"]) for row in packed) <= 32
-    assert sorted(n for row in packed for n in row["seq_lengths"]) == sorted((spans[:, 2] - spans[:, 1]).tolist())
-    assert sum(label != -100 for row in packed for label in row["labels"]) == 194
 
 
 def test_attention_that_was_asked_for(case: Case, tmp_path: Path) -> None:
