@@ -152,6 +152,13 @@ def _same_user(config: Path) -> None:
     (config / "token").write_text("of the tests")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A module that is marked `torch` as a whole is not even imported by `-m 'not torch'`: it runs without torch."""
+    if "not torch" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    return True if "\npytestmark = pytest.mark.torch\n" in collection_path.read_text() else None
+
+
 MakeProject = Callable[..., Project]
 
 
