@@ -61,6 +61,7 @@ STEPS = {
     k.name: k
     for k in (
         Kind("fetch", _S + "fetch", "Fetch", 1),
+        Kind("files", _S + "files", "Files", 1),
         Kind("tokens", _S + "tokens", "Tokens", 2, parts="data"),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )

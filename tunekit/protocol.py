@@ -22,6 +22,8 @@ class Input(NamedTuple):
 
     `parts`: for a dataset step, the ordered parts `[{"part": part key, "input": chunk digest,
     "output": artifact digest or None, "path": directory or None}]`; empty for every other input.
+    `reading`: of files that are read where they lie (kind `files`; `path` then holds links): what their dataset says
+    of them, and `signatures`, by which a file that changed is known: name → `inode:size:mtime_ns:ctime_ns`.
     """
 
     path: str
@@ -29,6 +31,7 @@ class Input(NamedTuple):
     kind: str
     label: str
     parts: list[dict[str, Any]] = []
+    reading: dict[str, Any] = {}
 
 
 class Request(NamedTuple):

@@ -172,6 +172,8 @@ def _run(request: Request, events: Events) -> dict[str, str]:
 
     for inputs in request.inputs.values():
         for found in inputs:
+            if found.reading:
+                continue  # files where they lie: they are in no store
             view(Store(Path(request.store)), found.digest)
     kind = kind_of(request.kind)
     if kind.file:

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tunekit.build.in_place import files_in_place
 from tunekit.forms import settled
 from tunekit.kinds import kind_of
 from tunekit.plan.inputs import unix_lines
-from tunekit.plan.planner import Node, Planner
+from tunekit.plan.planner import IN_PLACE, Node, Planner
 from tunekit.plan.preimage import part_key
 from tunekit.protocol import Input, Request
 from tunekit.store import artifacts, records
@@ -38,7 +39,7 @@ class Requests:
             key=node.key,
             kind=action.kind,
             spec=spec,
-            inputs=_inputs(planner, node),
+            inputs=_inputs(planner, node, folder),
             code=code,
             code_root=code_root,
             staging=str(folder / "work"),
@@ -67,7 +68,7 @@ class Requests:
         return self._snapshots[asked]
 
 
-def _inputs(planner: Planner, node: Node) -> dict[str, list[Input]]:
+def _inputs(planner: Planner, node: Node, folder: Path) -> dict[str, list[Input]]:
     store = planner.store
     role_with_parts = kind_of(node.action.kind).parts
     out: dict[str, list[Input]] = {}
@@ -77,6 +78,9 @@ def _inputs(planner: Planner, node: Node) -> dict[str, list[Input]]:
             source = planner.nodes[edge.action]
             assert source.outputs is not None
             digest = source.outputs[edge.output or "main"]
+            if source.action.kind == IN_PLACE:
+                found.append(files_in_place(planner, source, digest, folder / "files" / f"{role}-{i}"))
+                continue
             path = str(store.view(digest))  # the worker makes it
             parts = _parts(store, node, role, i, digest) if role == role_with_parts else []
             found.append(Input(path, digest, source.action.kind, edge.action, parts))

@@ -20,7 +20,8 @@ from tunekit.errors import ActionError
 
 _BATCH = 128  # rows that tokenizers works on at a time, on all threads
 
-_Batch: TypeAlias = list[tuple[Text, int]]
+_Number: TypeAlias = int | str  # what an error calls a row
+_Batch: TypeAlias = list[tuple[Text, _Number]]
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -73,7 +74,7 @@ class Encoder:
             raise ActionError(f"rows of form `{shape}` have no labels", slug="unknown-form")
         self._masks = Masks(self.template, train_on, roles) if self.template else None
 
-    def encode(self, rows: Iterable[Row], numbers: Iterable[int] | None = None) -> Iterator[Encoded]:
+    def encode(self, rows: Iterable[Row], numbers: Iterable[_Number] | None = None) -> Iterator[Encoded]:
         """Each row, in order; what comes of one depends on it alone. `numbers`: what errors call them; default:
         from 0. Raises ActionError with the row's number: `double-bos`, and all that RowFault stands for in `data/`.
         """
@@ -154,7 +155,7 @@ class Encoder:
         )
 
 
-def _at(number: int, make: Callable[[_In], _Out], given: _In) -> _Out:
+def _at(number: _Number, make: Callable[[_In], _Out], given: _In) -> _Out:
     """`make(given)`; its RowFault as an ActionError that names the row."""
     try:
         return make(given)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from tunekit.engine.rows import Tokens
+from tunekit.engine.rows import Held
 
 
 class TokenLoss(NamedTuple):
@@ -27,7 +27,7 @@ class TokenLoss(NamedTuple):
         return self.nll / max(self.tokens, 1)
 
 
-def batches(tokens: Tokens, spans: np.ndarray, size: int, device: Any) -> Iterator[dict[str, torch.Tensor]]:
+def batches(tokens: Held, spans: np.ndarray, size: int, device: Any) -> Iterator[dict[str, torch.Tensor]]:
     """Right-padded batches of `size` sequences in order: input_ids, attention_mask, labels, each [B, T]."""
     for i in range(0, len(spans), size):
         rows = [tokens.sequence(*(int(x) for x in span)) for span in spans[i : i + size]]
@@ -44,7 +44,7 @@ def batches(tokens: Tokens, spans: np.ndarray, size: int, device: Any) -> Iterat
 
 @torch.no_grad()
 def token_loss(
-    model: Any, tokens: Tokens, spans: np.ndarray, size: int, done: Callable[[int], None] | None = None
+    model: Any, tokens: Held, spans: np.ndarray, size: int, done: Callable[[int], None] | None = None
 ) -> TokenLoss:
     """Loss of `model` (in eval mode) on `spans`; `done` hears how many sequences are behind it."""
     sums: list[float] = []

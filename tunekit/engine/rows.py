@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,16 @@ class Chunk:
         """[n] is the number of labelled tokens among the first n flat ones."""
         flags = self._labelled.to_numpy(zero_copy_only=False)
         return np.concatenate([[0], np.cumsum(flags, dtype=np.int64)])
+
+
+class Held(Protocol):
+    """Tokens of an artifact or in memory."""
+
+    pad_token_id: int
+
+    def sequence(self, chunk: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """(input_ids, labels) of a span, int64; a token without a label is -100."""
+        ...
 
 
 class Tokens:
@@ -108,7 +118,7 @@ def view_of(
                 hint=_HINT,
             )
         ledger[{"split": "split", "truncate": "truncated", "drop": "dropped"}[overlong]] = int(long.sum())
-    spans = _cut(chunks, starts, stops, sequence_len, overlong)
+    spans = cut(chunks, starts, stops, sequence_len, overlong)
     labels = _labels(tokens, spans)
     kept = spans[labels > 0]
     ledger |= {
@@ -143,7 +153,8 @@ def _strided(rows: int, weight: float) -> np.ndarray:
     return np.flatnonzero(np.diff(steps))
 
 
-def _cut(chunks: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, overlong: Overlong) -> np.ndarray:
+def cut(chunks: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, overlong: Overlong) -> np.ndarray:
+    """Spans of rows after the length policy, [n, 3]. `chunks` is handed through: whatever the rows belong to."""
     if overlong == "drop":
         fits = stops - starts <= length
         chunks, starts, stops = chunks[fits], starts[fits], stops[fits]

@@ -17,7 +17,13 @@ class DataItem(Masking, frozen=True, kw_only=True):
 
     dataset: Annotated[str, semantic("`dataset:` label.")]
     weight: Annotated[
-        float, semantic("Share of the rows seen in an epoch: 0.5 keeps every second row.", gt=0, le=1)
+        float,
+        semantic(
+            "Share of the rows seen in an epoch: 0.5 keeps every second row. With `streaming`: relative share of the "
+            "tokens.",
+            gt=0,
+            le=1,
+        ),
     ] = 1.0
     limit: Annotated[PositiveInt | None, semantic("Use the first rows only.")] = None
 

@@ -17,6 +17,7 @@ from tunekit.plan.state import State, site_signature
 from tunekit.store import records
 from tunekit.store.store import Store
 
+IN_PLACE = "files"  # the kind of what is read where it lies: present without being in the store
 FRESH, STALE, BLOCKED, UNLOCKED = "fresh", "stale", "blocked", "unlocked"
 
 
@@ -123,7 +124,11 @@ class Planner:
         wanted = set(labels)
         for label in wanted:
             node = self.nodes[label]
-            if node.present and not all([self.presence.listed(tree) for tree in (node.outputs or {}).values()]):
+            if (
+                node.present
+                and node.action.kind != IN_PLACE
+                and not all([self.presence.listed(tree) for tree in (node.outputs or {}).values()])
+            ):
                 node.present, node.state, node.reasons = False, STALE, [Reason("missing")]
         for label in reversed(order):
             node = self.nodes[label]
@@ -149,7 +154,7 @@ class Planner:
             node.state, node.reasons = UNLOCKED, [Reason("unlocked", node.action.source)]
             return
         node.key, node.outputs = tree, {"main": tree}
-        node.present = self.presence.present(tree)
+        node.present = node.action.kind == IN_PLACE or self.presence.present(tree)
         node.state = FRESH if node.present else STALE
         if not node.present:
             node.reasons = [Reason("missing")]

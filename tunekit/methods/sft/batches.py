@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from tunekit.engine.packing import Packing
 from tunekit.engine.shuffle import grouped_by_length
-from tunekit.methods.sft.dataset import Documents
+from tunekit.methods.sft.dataset import Documents, sample_of
 from tunekit.methods.sft.spec import Sft
+from tunekit.protocol import Events
 
 # Attention implementations that tell documents apart by their lengths in one row; the others get a mask of the row.
 VARLEN = ("flash_attention_2", "flash_attention_3")
@@ -119,6 +120,35 @@ class Feed(NamedTuple):
     documents: Documents
     collate: Collator
     order: Order | None
+
+    @property
+    def dataset(self) -> Documents:
+        """What is trained on."""
+        return self.documents
+
+    def callbacks(self) -> list[TrainerCallback]:
+        """What the trainer must call for the order to be right."""
+        return [EpochTeller(self.order)] if self.order else []
+
+    def arguments(self) -> dict[str, Any]:
+        """What the trainer's arguments need for it."""
+        return {}
+
+    def loader(self, batch_size: int, pin_memory: bool) -> DataLoader[Any] | None:
+        """Batches in our order; None: in Transformers' own."""
+        if self.order is None:
+            return None
+        return DataLoader(
+            self.documents, batch_size, sampler=self.order, collate_fn=self.collate, pin_memory=pin_memory
+        )
+
+    def sample(self) -> list[dict[str, Any]]:
+        """A few sequences, for a check that costs little."""
+        return sample_of(self.documents)
+
+    def ended(self, steps: int, events: Events) -> dict[str, Any]:
+        """What the summary has of it."""
+        return {}
 
     def described(self) -> dict[str, Any]:
         """For the record."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from tunekit.engine.rows import Tokens, View, view_of
+from tunekit.engine.rows import Held, Tokens, View, view_of
 from tunekit.errors import ActionError
 from tunekit.methods.sft.spec import Sft
 from tunekit.methods.spec import DataItem, items_of
@@ -18,7 +18,7 @@ def views(spec: Sft, tokens: Tokens) -> tuple[list[View], list[View]]:
 
     Raises ActionError: `row-too-long`, `no-labels`.
     """
-    train_items = items_of(spec)
+    train_items = [] if spec.streaming else items_of(spec)
     eval_items = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
     if len(tokens.items) != len(train_items) + len(eval_items):
         raise ActionError(
@@ -47,7 +47,7 @@ class Documents(Dataset[dict[str, Any]]):
     """`documents[i]` is one document, `documents[[i, j, …]]` several of them in one sequence: token ids and labels
     one after the other (int64), and the length of each. Read from the memory-mapped parts when asked for."""
 
-    def __init__(self, tokens: Tokens, spans: np.ndarray) -> None:
+    def __init__(self, tokens: Held, spans: np.ndarray) -> None:
         self.tokens = tokens
         self.spans = spans
 

@@ -15,11 +15,13 @@ from tunekit.engine.loading import Loaded, load_run
 from tunekit.engine.resume import train_dir
 from tunekit.engine.rows import Tokens
 from tunekit.engine.saving import save_run
+from tunekit.engine.stream import Stream
 from tunekit.engine.training import train
-from tunekit.methods.sft.batches import Counts, feed_of
+from tunekit.methods.sft.batches import Counts, Feed, feed_of
 from tunekit.methods.sft.best import Best, BestKeeper, copy_weights
-from tunekit.methods.sft.dataset import Documents, documents_of, ledger, sample_of, views
+from tunekit.methods.sft.dataset import Documents, documents_of, ledger, views
 from tunekit.methods.sft.spec import Sft
+from tunekit.methods.sft.stream import StreamFeed, open_stream, stream_feed
 from tunekit.methods.sft.trainer import TokenLossTrainer, make_trainer
 from tunekit.methods.spec import DataItem, items_of
 from tunekit.protocol import Events, Request
@@ -42,27 +44,36 @@ def train_sft(
     Raises ActionError `packing-not-honoured`, and with the slugs of loading, views, arguments, training and saving.
     """
     determinism = make_deterministic(spec.seed)
-    tokens = Tokens(request.one("tokens").path)
-    trained, evaluated = _documents(spec, tokens, events)
+    trained, evaluated = _opened(spec, request, events)
     loaded = load_run(spec, request)
-    feed = feed_of(spec, loaded.attn, trained)
+    feed = (
+        stream_feed(spec, trained, loaded.attn) if isinstance(trained, Stream) else feed_of(spec, loaded.attn, trained)
+    )
     trainer = make_trainer(spec, loaded, request, feed, evaluated, trainer_class)
     keeper = BestKeeper(train_dir(request.staging), lambda path: save_run(loaded, request, path))
     if evaluated:
         trainer.add_callback(keeper)
     events.effective(**effective_settings(spec, loaded, determinism), batches=feed.described())
     if feed.collate.layout != "padded":
-        check_isolation(loaded, sample_of(trained), feed.collate, events)
+        check_isolation(loaded, feed.sample(), feed.collate, events)
     history = train(trainer, spec, loaded, request, events, drop=_RESTARTS)
-    events.effective(summary=_summary(trainer, history, keeper.best))
+    events.effective(summary=_summary(trainer, history, keeper.best) | feed.ended(trainer.state.global_step, events))
     return _outputs(spec, loaded, request, keeper.best, trainer.state.global_step)
 
 
-def _documents(spec: Sft, tokens: Tokens, events: Events) -> tuple[Documents, Documents | None]:
+def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | Stream, Documents | None]:
+    """What is trained on, and what the evaluation loss is taken of."""
+    if spec.streaming and not spec.eval_data:
+        return open_stream(spec, request, events), None
+    tokens = Tokens(request.one("tokens").path)
     trained, evaluated = views(spec, tokens)
     eval_items = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
-    events.effective(ledger={"data": ledger(items_of(spec), trained), "eval_data": ledger(eval_items, evaluated)})
-    return documents_of(tokens, trained), documents_of(tokens, evaluated) if evaluated else None
+    events.effective(ledger={"eval_data": ledger(eval_items, evaluated)})
+    held_out = documents_of(tokens, evaluated) if evaluated else None
+    if spec.streaming:
+        return open_stream(spec, request, events), held_out
+    events.effective(ledger={"data": ledger(items_of(spec), trained)})
+    return documents_of(tokens, trained), held_out
 
 
 def _outputs(spec: Sft, loaded: Loaded, request: Request, best: Best | None, steps: int) -> dict[str, str]:

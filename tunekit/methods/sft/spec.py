@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from tunekit.derive import Scope
+from tunekit.derive import Edge, Scope
 from tunekit.label import Label
 from tunekit.methods.spec import DataItem, Run, data_fields, items_of, policy, run_action, start_of, tokens_of
-from tunekit.spec import PositiveInt, numeric, semantic
+from tunekit.spec import PositiveInt, numeric, plain, semantic
+from tunekit.steps.adapter.spec import Adapter
+from tunekit.steps.files.spec import files_of
+from tunekit.steps.tokens.spec import Masking, masks_in_key, token_item
 
 __all__ = ["Sft", "derive", "policy"]
 
@@ -32,6 +35,12 @@ class Sft(Run, frozen=True, kw_only=True):
         bool, numeric("The rows of a forward pass as one sequence without padding; they do not see each other.")
     ] = False
     group_by_length: Annotated[bool, semantic("Rows of about one length in a step, so that padding is short.")] = False
+    streaming: Annotated[
+        bool, semantic("Rows become tokens while the model trains (docs/streaming.md); needs `max_steps`.")
+    ] = False
+    buffer_tokens: Annotated[
+        int, semantic("With `streaming`: tokens that are gathered, then packed or shuffled together.", ge=1)
+    ] = 4_000_000
     eval_data: Annotated[list[str | DataItem], semantic("Datasets for the evaluation loss.")] = []
     eval_steps: Annotated[PositiveInt | None, semantic("Steps between evaluations; default: at the end.")] = None
     keep: Annotated[Literal["last", "best"], semantic("Which weights `run:x` names (both are stored).")] = "last"
@@ -44,6 +53,28 @@ class Sft(Run, frozen=True, kw_only=True):
         if len(taken := [name for name, on in ways.items() if on]) > 1:
             message = f"`{'` and `'.join(taken)}` are ways to the same end: take one"
             out.append((taken[1], message, "packing leaves the least padding; group_by_length works with every model"))
+        return out + (self._stream_faults() if self.streaming else self._stream_settings())
+
+    def _stream_settings(self) -> list[tuple[str, str, str]]:
+        if self.buffer_tokens == Sft.__struct_defaults__[Sft.__struct_fields__.index("buffer_tokens")]:
+            return []
+        return [("buffer_tokens", "only `streaming` has a buffer", "remove it, or set streaming = true")]
+
+    def _stream_faults(self) -> list[tuple[str, str, str]]:
+        """A stream has no end and no lengths that are known ahead. (`max_steps`: see `derive`.)"""
+        out = []
+        if self.group_by_length:
+            message = "`group_by_length` needs the lengths of all rows, which a stream does not have"
+            out.append(("group_by_length", message, "packing = true leaves less padding"))
+        if self.overlong == "error":
+            message = "a stream would find a row that is too long only after days: say what is done with such rows"
+            out.append(("overlong", message, '`overlong = "split"`, "truncate" or "drop"'))
+        if self.epochs != 1.0:
+            out.append(("epochs", "a stream has no `epochs`", "`max_steps` says how long it is trained on"))
+        for item in items_of(self):
+            if item.limit:
+                message = f"`limit` of {item.dataset}: a stream has no first rows"
+                out.append(("data", message, f"set it in [{item.dataset.replace(':', '.', 1)}]"))
         return out
 
 
@@ -51,6 +82,42 @@ def derive(label: Label, spec: Sft, scope: Scope) -> None:
     items = items_of(spec)
     evals = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
     inputs, adapter, tokenizer = start_of(label, spec, scope)
+    if spec.streaming:
+        _derive_stream(label, spec, scope, items, evals, inputs, adapter, tokenizer)
+        return
     inputs["tokens"] = [tokens_of(label, items + evals, tokenizer, "data", scope)]
     fields = {"data": data_fields(items), "eval_data": data_fields(evals)}
     scope.add(run_action(label, spec, inputs, adapter, drop=("eval_data",), fields=fields))
+
+
+def _derive_stream(
+    label: Label,
+    spec: Sft,
+    scope: Scope,
+    items: list[DataItem],
+    evals: list[DataItem],
+    inputs: dict[str, list[Edge]],
+    adapter: Adapter | None,
+    tokenizer: Edge,
+) -> None:
+    """No `#tokens` but for `eval_data`: what those of `data` would be made of is the run's own input."""
+    if spec.max_steps is None:
+        hint = "add `max_steps = …`; a step is batch_size sequences of at most sequence_len tokens"
+        scope.problem("missing-key", "max_steps", "`streaming` needs `max_steps`: a stream has no end", hint)
+    if evals:
+        inputs["tokens"] = [tokens_of(label, evals, tokenizer, "eval_data", scope)]
+    inputs["tokenizer"] = [tokenizer]
+    read, told, resolved = [], [], []
+    for item, own in zip(items, data_fields(items), strict=True):
+        masks = token_item(scope, item.dataset, "data", item)
+        files = files_of(item.dataset, scope)
+        read.append(files[0] if files else scope.dataset(item.dataset, "data"))
+        told.append({**own, "masks": masks_in_key(masks), **({"files": files[1]} if files else {})})
+        said = {name: getattr(masks, name) for name in Masking.__struct_fields__}
+        resolved.append(DataItem(dataset=item.dataset, weight=item.weight, limit=item.limit, **said))
+    inputs["data"] = read
+    fields = {"data": told, "eval_data": data_fields(evals)}
+    action = run_action(label, spec, inputs, adapter, drop=("eval_data",), fields=fields)
+    packages = [*action.packages, "tokenizers", "jinja2", "pyarrow"]
+    # The worker is told the masks as they came out: it does not see what a dataset says of itself.
+    scope.add(action._replace(packages=packages, spec=action.spec | {"data": plain(resolved)}))

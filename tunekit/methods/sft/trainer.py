@@ -8,7 +8,6 @@ from typing import Any
 
 import datasets
 import torch
-from torch.utils.data import DataLoader
 from trl import SFTConfig, SFTTrainer
 
 from tunekit.engine.arguments import training_arguments
@@ -16,9 +15,10 @@ from tunekit.engine.loading import Loaded
 from tunekit.engine.loss import token_loss
 from tunekit.engine.resume import train_dir
 from tunekit.errors import ActionError
-from tunekit.methods.sft.batches import Counts, EpochTeller, Feed
+from tunekit.methods.sft.batches import Counts, Feed
 from tunekit.methods.sft.dataset import Documents
 from tunekit.methods.sft.spec import Sft
+from tunekit.methods.sft.stream import StreamFeed
 from tunekit.protocol import Request
 
 _NEVER = 10**9
@@ -30,31 +30,25 @@ class TokenLossTrainer(SFTTrainer):
 
     _name = "SFT"
 
-    def __init__(self, feed: Feed, evaluated: Documents | None, **kwargs: Any) -> None:
+    def __init__(self, feed: Feed | StreamFeed, evaluated: Documents | None, **kwargs: Any) -> None:
         # TRL looks at a `datasets.Dataset` when it is made, and takes no other. It sees the first document; what is
         # trained on is assigned below.
         sample = datasets.Dataset.from_list([feed.documents[0]])
         super().__init__(
             data_collator=feed.collate, train_dataset=sample, eval_dataset=sample if evaluated else None, **kwargs
         )
-        self.train_dataset = feed.documents
+        self.train_dataset = feed.dataset
         self._feed = feed
         self._evaluated = evaluated
         self._counts = NONE
-        if feed.order:
-            self.add_callback(EpochTeller(feed.order))
+        for callback in feed.callbacks():
+            self.add_callback(callback)
 
     def get_train_dataloader(self) -> Any:
         """Without an order of ours: Transformers' own shuffle."""
-        if self._feed.order is None:
+        loader = self._feed.loader(self.args.per_device_train_batch_size, self.args.dataloader_pin_memory)
+        if loader is None:
             return super().get_train_dataloader()
-        loader: DataLoader[Any] = DataLoader(
-            self._feed.documents,
-            batch_size=self.args.per_device_train_batch_size,
-            sampler=self._feed.order,
-            collate_fn=self._feed.collate,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
         return self.accelerator.prepare(loader)
 
     def compute_loss(
@@ -95,7 +89,7 @@ def make_trainer(
     spec: Sft,
     loaded: Loaded,
     request: Request,
-    feed: Feed,
+    feed: Feed | StreamFeed,
     evaluated: Documents | None,
     trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer,
 ) -> TokenLossTrainer:
@@ -111,6 +105,7 @@ def make_trainer(
         # At its interval and, by Transformers' default flow, after the last step.
         eval_strategy="no" if evaluated is None else "steps",
         eval_steps=spec.eval_steps or _NEVER,
+        **feed.arguments(),
     )
     try:
         return trainer_class(feed, evaluated, model=loaded.model, args=args, processing_class=loaded.tokenizer)

@@ -14,7 +14,7 @@ from tunekit.derive import Action, Edge, Scope, action_of, form_for
 from tunekit.forms import Role
 from tunekit.hashing import sha256_bytes
 from tunekit.label import Label
-from tunekit.spec import Spec, semantic
+from tunekit.spec import Spec, plain, semantic
 from tunekit.templates import template_fault
 
 TrainOn = Literal["assistant", "last", "all"]
@@ -70,6 +70,11 @@ def tokens_action(owner: Label, items: list[TokenItem], data: list[Edge], tokeni
 def _by_digest(item: dict[str, Any]) -> dict[str, Any]:
     text = item.get("chat_template", "")
     return item | {"chat_template": sha256_bytes(text.encode())} if "{" in text else item
+
+
+def masks_in_key(item: TokenItem) -> dict[str, Any]:
+    """The settings of one dataset as they stand in the key of an action that makes tokens of it."""
+    return _by_digest(plain(item))
 
 
 def token_item(scope: Scope, dataset: str, key: str, said: Masking | None = None) -> TokenItem:

@@ -1,0 +1,36 @@
+"""The files of a `path:` source for a worker that reads them where they lie: a folder of links, and signatures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from tunekit.errors import ActionError
+from tunekit.plan.planner import Node, Planner
+from tunekit.plan.state import ABSENT
+from tunekit.protocol import Input
+from tunekit.sources.files import files_of_path
+from tunekit.sources.path import resolve_path
+
+
+def files_in_place(planner: Planner, node: Node, digest: str, folder: Path) -> Input:
+    """The input, with links to the files in `folder` under the names that they have in the source's digest.
+
+    `signatures` are those that the files had when they were hashed: the worker holds them against what it reads.
+    Raises ActionError (`source-changed`) if other files are there now.
+    """
+    root, state, source = planner.inputs.root, planner.state, node.action.source
+    base = os.path.realpath(root) + "/"
+    known = resolve_path(source, root, lambda path: state.digests.get(path.removeprefix(base), "sha256:" + "0" * 64))
+    if known.tree != digest:
+        raise ActionError(f"`{source}` changed while the build looked at it", slug="source-changed", hint="build again")
+    shutil.rmtree(folder, ignore_errors=True)
+    signatures = {}
+    for name, file in files_of_path(source, root):
+        link = folder / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+        signatures[name] = state.watch.get(str(file).removeprefix(base), ABSENT).rstrip("?")
+    reading = {**node.action.spec, "signatures": signatures}
+    return Input(str(folder), digest, node.action.kind, node.action.label, reading=reading)
