@@ -46,9 +46,8 @@ def train_sft(
     determinism = make_deterministic(spec.seed)
     trained, evaluated = _opened(spec, request, events)
     loaded = load_run(spec, request)
-    feed = (
-        stream_feed(spec, trained, loaded.attn) if isinstance(trained, Stream) else feed_of(spec, loaded.attn, trained)
-    )
+    make_feed: Callable[..., Feed | StreamFeed] = stream_feed if spec.streaming else feed_of
+    feed = make_feed(spec, loaded.attn, trained)
     trainer = make_trainer(spec, loaded, request, feed, evaluated, trainer_class)
     keeper = BestKeeper(train_dir(request.staging), lambda path: save_run(loaded, request, path))
     if evaluated:
@@ -68,11 +67,12 @@ def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | St
     tokens = Tokens(request.one("tokens").path)
     trained, evaluated = views(spec, tokens)
     eval_items = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
-    events.effective(ledger={"eval_data": ledger(eval_items, evaluated)})
+    told = {"eval_data": ledger(eval_items, evaluated)}
     held_out = documents_of(tokens, evaluated) if evaluated else None
     if spec.streaming:
+        events.effective(ledger=told)  # that of `data` follows when it was read
         return open_stream(spec, request, events), held_out
-    events.effective(ledger={"data": ledger(items_of(spec), trained)})
+    events.effective(ledger={"data": ledger(items_of(spec), trained), **told})
     return documents_of(tokens, trained), held_out
 
 

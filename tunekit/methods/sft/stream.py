@@ -60,13 +60,14 @@ class Sequences(IterableDataset[dict[str, Any]]):
             taken = 0
 
     def position(self, sequences: int) -> Position:
-        """After so many sequences; they only grow."""
-        while len(self._marks) > 1 and self._marks[1][0].sequences <= sequences:
+        """After so many sequences, which only grow from call to call."""
+        while self._marks and self._marks[0][1].sequences < sequences:
             self._marks.popleft()
         if not self._marks:
             return self._from
         start, end = self._marks[0]
-        return Position(start, end, sequences - start.sequences)
+        # At the edge, whether or not the next buffer was begun: nothing has to be tokenized again.
+        return Position(start, end, sequences - start.sequences) if sequences < end.sequences else Position(end, end, 0)
 
     def go_to(self, position: Position) -> None:
         """Where the next iteration begins."""
@@ -131,8 +132,8 @@ class StreamFeed(NamedTuple):
         position = self.sequences.position(steps * self.batch_size)
         epochs = [place.epoch for place in position.end.places]
         ledger = [
-            {"dataset": label, "epochs_ended": ended, **counts}
-            for label, ended, counts in zip(self.labels, epochs, position.end.counts, strict=True)
+            {"dataset": label, "restarts": restarts, **counts}
+            for label, restarts, counts in zip(self.labels, epochs, position.end.counts, strict=True)
         ]
         events.effective(ledger={"data": ledger})
         if any(epochs):
