@@ -43,6 +43,10 @@ seed = 1
 from = ["dataset:chat", "dataset:made"]
 format = "chat"
 
+[dataset.corpus]
+source = "path:corpus.jsonl"
+format = "completion"
+
 [tokenizer.words]
 data = ["dataset:made"]
 vocab_size = 300
@@ -66,6 +70,15 @@ method = "sft"
 model = "model:tiny"
 data = ["dataset:made"]
 
+[run.stream]
+method = "sft"
+model = "model:tiny"
+data = ["dataset:corpus", { dataset = "dataset:made", weight = 0.5 }]
+eval_data = ["dataset:made"]
+streaming = true
+overlong = "split"
+max_steps = 5
+
 [run.grpo]
 method = "grpo"
 model = "run:sft"
@@ -85,6 +98,7 @@ data = ["dataset:prompts"]
 scorer = "rewards.py:right"
 """,
     "chat.jsonl": '{"q": "a", "a": "b"}\n',
+    "corpus.jsonl": '{"text": "a"}\n',
     "prompts.jsonl": '{"prompt": "1+1"}\n',
     "other.jsonl": '{"prompt": "1+2"}\n',
     "data.py": "import shapes\ndef chat(row, n): return shapes.turns(row)\ndef make(seed): return []\n",

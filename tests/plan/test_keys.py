@@ -41,7 +41,7 @@ OTHER: dict[str, Any] = {
 }  # fmt: skip
 # One spec of every room as the sample declares it. (`method` chooses the room: it cannot change within it.)
 TARGETS = ["dataset:chat", "dataset:made", "dataset:mixed", "tokenizer:words", "model:tiny", "run:sft", "run:full",
-           "run:grpo", "merge:final", "eval:loss", "eval:score"]  # fmt: skip
+           "run:stream", "run:grpo", "merge:final", "eval:loss", "eval:score"]  # fmt: skip
 FIXED = {"method"}
 
 
@@ -79,7 +79,8 @@ def field_cases() -> list[tuple[str, str]]:
     import tunekit.kinds as kinds
 
     rooms = {**{f"{k}": v for k, v in kinds.TARGETS.items()}, "run:sft": kinds.METHODS["run.sft"],
-             "run:full": kinds.METHODS["run.sft"], "run:grpo": kinds.METHODS["run.grpo"]}  # fmt: skip
+             "run:full": kinds.METHODS["run.sft"], "run:stream": kinds.METHODS["run.sft"],
+             "run:grpo": kinds.METHODS["run.grpo"]}  # fmt: skip
     out = []
     for target in TARGETS:
         room = rooms.get(target) or rooms[target.partition(":")[0]]
@@ -91,7 +92,9 @@ def changed_keys(sample: Any, target: str, spec: Any) -> set[str]:
     manifest, before = sample
     targets = {**manifest.targets, target: manifest.targets[target]._replace(spec=spec)}
     after = keys_of(manifest._replace(targets=targets), by="label")
-    return {label for label in before.keys() | after.keys() if before.get(label) != after.get(label)}
+    moved = {label for label in before.keys() | after.keys() if before.get(label) != after.get(label)}
+    # Files where they lie are in the graph while somebody streams them; their key is their bytes.
+    return {label for label in moved if not label.endswith("#files") or label in before.keys() & after.keys()}
 
 
 def test_every_field_is_in_the_key_or_is_not(sample):
@@ -114,7 +117,7 @@ def test_every_field_is_in_the_key_or_is_not(sample):
         moved = changed_keys(sample, target, msgspec.structs.replace(spec, **{attribute: new}))
         own = {label for label in moved if label.partition("#")[0] == target}
         if kind == "dataset" and name in MASKING:
-            if any(not label.endswith("#tokens") for label in moved):
+            if any(not label.endswith("#tokens") and label != "run:stream" for label in moved):
                 wrong.append(f"{target} {name} changes keys that are not of tokens: {sorted(moved)}")
             continue
         if info.cls == SEMANTIC and not own:
@@ -130,9 +133,39 @@ def test_every_field_is_in_the_key_or_is_not(sample):
 OUT_OF_PLACE = {
     ("eval:score", "sequence_len"), ("dataset:mixed", "source"), ("dataset:made", "from"), ("dataset:chat", "from"),
     ("tokenizer:words", "source"), ("eval:loss", "scorer"), ("run:full", "model"),  # (that would be itself)
+    ("run:sft", "streaming"), ("run:full", "streaming"),  # they have no `max_steps`; run:stream is the one to ask
 }  # fmt: skip
 # What a target tells about itself beyond its bytes: the policy and tokenizer behind a model role.
-PASSED_ON = {"model": ("tokenizer",), "run": ("model", "adapter"), "merge": ("inputs",), "eval": ()}
+PASSED_ON = {
+    "dataset": ("source",),
+    "model": ("tokenizer",),
+    "run": ("model", "adapter"),
+    "merge": ("inputs",),
+    "eval": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("reader", "jsonl"), ("encoding", "latin-1"), ("split", "c"), ("fields", {"text": "t"}), ("format", "segments"),
+     ("train_on", "all"), ("roles", ["user"]), ("chat_template", "{{ x }}"), ("require_end", False)],
+)  # fmt: skip
+def test_how_streamed_files_are_read_is_in_the_key_of_the_run(sample, name: str, value: Any):
+    """It is the run that reads them; and the dataset, if it is built."""
+    spec = sample[0].targets["dataset:corpus"].spec
+    moved = changed_keys(sample, "dataset:corpus", msgspec.structs.replace(spec, **{name: value}))
+    assert moved == {"run:stream"} | ({"dataset:corpus"} if name not in MASKING else set())
+
+
+def test_streamed_files_are_in_the_key_by_their_bytes(sample):
+    root = sample[0].root
+    before = keys_of(sample[0])
+    assert "run:stream" in before and "dataset:corpus#files" in before
+    (root / "corpus.jsonl").write_text('{"text": "b"}\n')
+    after = keys_of(sample[0])
+    (root / "corpus.jsonl").write_text('{"text": "a"}\n')
+    moved = {label for label in before if before[label] != after[label]}
+    assert moved == {"dataset:corpus#files", "dataset:corpus#fetch", "dataset:corpus", "run:stream"}
 
 
 def test_what_a_dataset_says_of_masks_is_in_the_keys_of_its_tokens(sample):
@@ -147,7 +180,7 @@ def test_what_a_dataset_says_of_masks_is_in_the_keys_of_its_tokens(sample):
         assert changed_keys(sample, "dataset:chat", changed_chat) == {"run:sft#tokens"}, name
         changed = msgspec.structs.replace(made, **{name: value})
         assert changed_keys(sample, "dataset:made", changed) == {
-            "run:sft#tokens", "run:full#tokens", "eval:loss#tokens"
+            "run:sft#tokens", "run:full#tokens", "eval:loss#tokens", "run:stream", "run:stream#tokens"
         }, name  # fmt: skip
         said = [DataItem(dataset="dataset:chat", **{name: fields_of(type(chat))[name].default}), *run.data[1:]]
         targets = {
