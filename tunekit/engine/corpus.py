@@ -125,7 +125,7 @@ def file_shards(source: Input, warn: Warn) -> tuple[list[Shard], str]:
 
 
 def _rows_of_file(name: str, path: Path, reader: str, encoding: str, start: int) -> Iterator[tuple[int, Row]]:
-    for block in read_blocks(name, path, reader, lambda slug, message: None, encoding):
+    for block in read_blocks(name, path, reader, lambda slug, message: None, encoding, start):
         skip = max(0, start - block.first)
         if skip < block.n:  # else it is passed over; rows of text are then not parsed
             yield from enumerate(rows_of(block)[skip:], block.first + skip)

@@ -23,8 +23,11 @@ from tunekit.errors import ActionError
 _TABLE = {"parquet": read_parquet, "arrow": read_arrow}
 
 
-def read_blocks(name: str, path: Path, reader: str, warn: Warn, encoding: str = "utf-8") -> Iterator[Block]:
-    """Blocks of one file, in order. `name` is what errors call it, `reader` one that `data_files` gave.
+def read_blocks(
+    name: str, path: Path, reader: str, warn: Warn, encoding: str = "utf-8", start: int = 0
+) -> Iterator[Block]:
+    """Blocks of one file, in order. `name` is what errors call it, `reader` one that `data_files` gave. `start`: rows
+    before it are not wanted; of tables, blocks before it are left out.
 
     Warns about a file without rows (`empty-file`). Raises ActionError: `bad-file` (torn, or not what its name says),
     `bad-line`, `bad-row`, `not-utf8`, `bad-encoding`, `row-too-long`, `file-changed`.
@@ -32,8 +35,8 @@ def read_blocks(name: str, path: Path, reader: str, warn: Warn, encoding: str = 
     rows = 0
     try:
         before = _stamp(path)
-        for block in _blocks(name, path, reader, encoding):
-            rows += block.n
+        for block in _blocks(name, path, reader, encoding, start):
+            rows = block.first + block.n
             if block.n:
                 yield block
         if _stamp(path) != before:
@@ -47,11 +50,11 @@ def read_blocks(name: str, path: Path, reader: str, warn: Warn, encoding: str = 
         warn("empty-file", f"{name} has no rows")
 
 
-def _blocks(name: str, path: Path, reader: str, encoding: str) -> Iterator[Block]:
+def _blocks(name: str, path: Path, reader: str, encoding: str, start: int) -> Iterator[Block]:
     if reader in _TABLE:
         if codecs.lookup(encoding).name != "utf-8":
             raise ActionError(f"{name}: {reader} has no encoding", slug="bad-encoding", hint="remove `encoding`")
-        yield from _TABLE[reader](name, path)
+        yield from _TABLE[reader](name, path, start)
         return
     with open_stream(name, path, encoding) as stream:
         if reader in ("csv", "tsv"):

@@ -22,22 +22,35 @@ from tunekit.errors import ActionError
 _ROWS = 2048  # rows of a block at most
 
 
-def read_parquet(name: str, path: Path) -> Iterator[Rows]:
-    """Row groups in order, some rows at a time. Raises ActionError (`bad-row`, `twice-named`), ArrowException."""
+def read_parquet(name: str, path: Path, start: int = 0) -> Iterator[Rows]:
+    """Row groups in order, some rows at a time. Raises ActionError (`bad-row`, `twice-named`), ArrowException.
+
+    `start`: rows before it are not wanted; groups before it are not read, and the first block may begin before it.
+    """
     import pyarrow.parquet as pq  # 30 ms that other readers need not pay
 
     # Not pre-buffered: a file may be one row group of gigabytes.
     with pq.ParquetFile(path, pre_buffer=False, buffer_size=STEP, page_checksum_verification=True) as file:
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
         some = _some(size, file.metadata.num_rows)
-        yield from _blocks(name, file.schema_arrow, file.iter_batches(batch_size=some, use_threads=False))
+        groups, first = _groups_from(file.metadata, start)
+        batches = file.iter_batches(batch_size=some, row_groups=groups, use_threads=False)
+        yield from _blocks(name, file.schema_arrow, batches, first, start)
 
 
-def read_arrow(name: str, path: Path) -> Iterator[Rows]:
+def _groups_from(metadata: Any, start: int) -> tuple[list[int], int]:
+    """The row groups that have a row from `start` on, and the number of their first row."""
+    first, groups = 0, list(range(metadata.num_row_groups))
+    while groups and first + metadata.row_group(groups[0]).num_rows <= start:
+        first += metadata.row_group(groups.pop(0)).num_rows
+    return groups, first
+
+
+def read_arrow(name: str, path: Path, start: int = 0) -> Iterator[Rows]:
     """Record batches in order. Raises as `read_parquet`; `file-changed` if the file shrinks under the map."""
     mapped = _map(path)
     schema, batches = _batches(mapped)
-    yield from _blocks(name, schema, _slices(name, path, batches, mapped))
+    yield from _blocks(name, schema, _slices(name, path, batches, mapped), 0, start)
 
 
 def _map(path: Path) -> mmap.mmap:
@@ -104,17 +117,17 @@ def _some(size: int, rows: int) -> int:
     return max(1, min(_ROWS, BLOCK * rows // size)) if size else _ROWS
 
 
-def _blocks(name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[Rows]:
+def _blocks(name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], first: int, start: int) -> Iterator[Rows]:
+    """Rows of batches, of which the first begins with row `first`; those that end before `start` are left out."""
     twice = {column for column in schema.names if schema.names.count(column) > 1}
     if twice:
         message = f"{name} has two columns of the name `{sorted(twice)[0]}`"
         raise ActionError(message, slug="bad-file", hint="name every column once")
     wanted = pa.schema([field.with_type(_plain(field.type)) for field in schema])
-    first = 0
     for batch in batches:
-        rows = _rows(name, first, batch, wanted)
-        yield Rows(name, first, rows)
-        first += len(rows)
+        if first + batch.num_rows > start:
+            yield Rows(name, first, _rows(name, first, batch, wanted))
+        first += batch.num_rows
 
 
 def _rows(name: str, first: int, batch: pa.RecordBatch, schema: pa.Schema) -> list[Row]:
