@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -22,7 +24,7 @@ from tunekit.data.encoder import Encoded, Encoder
 from tunekit.data.rowset import open_dataset, write_dataset
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.engine.corpus import Corpus, Place, Shard, chunk_shards
-from tunekit.engine.stream import Buffer, Mark, Stream
+from tunekit.engine.stream import Buffer, Mark, Stream, one_ahead
 from tunekit.errors import ActionError
 
 SEQUENCE = 16
@@ -199,3 +201,47 @@ def test_faults_name_file_and_row() -> None:
     shard = Shard("part-1.jsonl", lambda start: iter([(0, {"ids": [1]}), (1, {"ids": [1] * 7})]))
     with pytest.raises(ActionError, match=r"row 1 of part-1\.jsonl: no"):
         list(Corpus("c", [shard], Strict(), 0).documents(Place()))
+
+
+def test_one_buffer_is_made_ahead_and_no_more() -> None:
+    """Faults come in their turn, and are not lost."""
+    found = stream([corpus([[10] * 30] * 3)], buffer_tokens=100)
+    straight = [sequences(b) for b in islice(found.buffers(found.beginning), 6)]
+    assert [sequences(b) for b in islice(one_ahead(found.buffers(found.beginning)), 6)] == straight
+
+    made = threading.Semaphore(0)
+    asked: list[int] = []
+
+    def buffers() -> Iterator[Any]:
+        for n in range(3):
+            asked.append(n)
+            made.release()
+            yield n
+        raise ActionError("torn", slug="bad-file")
+
+    ahead = one_ahead(buffers())
+    assert next(ahead) == 0
+    for _ in range(2):
+        assert made.acquire(timeout=10)
+    assert asked == [0, 1]
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(ActionError, match="torn"):
+        next(ahead)
+
+
+def test_memory_is_that_of_a_buffer_not_of_the_corpus() -> None:
+    def peak(shards: int) -> int:
+        def rows(start: int) -> Iterator[tuple[int, dict[str, Any]]]:
+            return ((n, {"ids": [n] * 200}) for n in range(start, 100))
+
+        found = Corpus("c", [Shard(str(n), rows) for n in range(shards)], Plain(), 0)
+        buffers = stream([found], buffer_tokens=20_000).buffers(stream([found]).beginning)
+        tracemalloc.start()
+        for buffer in buffers:
+            if buffer.end.places[0].epoch:
+                break
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    assert peak(60) < 1.2 * peak(6)

@@ -7,6 +7,7 @@ Each is a function of where it began, so a run is continued from a few numbers, 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,6 +170,22 @@ class Stream:
         if self._packing:
             return list(Packing(spans[:, 2] - spans[:, 1], self._sequence_len).epoch(self._seed, buffer))
         return list(permutation(len(spans), self._seed, buffer, "stream/documents")[:, None])
+
+
+def one_ahead(buffers: Iterator[Buffer]) -> Iterator[Buffer]:
+    """The same buffers, the next of which a thread makes while this one is in use: a device need not wait for it.
+
+    What goes wrong in it is raised when its turn comes.
+    """
+    reader = ThreadPoolExecutor(1, "stream")
+    try:
+        made = reader.submit(next, buffers)
+        while True:
+            buffer = made.result()
+            made = reader.submit(next, buffers)
+            yield buffer
+    finally:
+        reader.shutdown(wait=False, cancel_futures=True)
 
 
 def _nothing_left(name: str, counts: dict[str, Any]) -> ActionError:

@@ -18,7 +18,7 @@ from tunekit.data.rowset import open_dataset
 from tunekit.data.vocabulary import Vocabulary, open_vocabulary
 from tunekit.engine.corpus import Corpus, chunk_shards, file_shards
 from tunekit.engine.resume import write_durably
-from tunekit.engine.stream import Mark, Stream
+from tunekit.engine.stream import Mark, Stream, one_ahead
 from tunekit.errors import ActionError
 from tunekit.forms import refusal
 from tunekit.methods.sft.batches import Collator, layout_of
@@ -52,7 +52,7 @@ class Sequences(IterableDataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         taken = self._from.taken
         self._marks.clear()
-        for buffer in self.stream.buffers(self._from.start):
+        for buffer in one_ahead(self.stream.buffers(self._from.start)):
             self._marks.append((buffer.start, buffer.end))
             documents = Documents(buffer.tokens, buffer.spans)
             for numbers in buffer.sequences[taken:]:
