@@ -113,7 +113,7 @@ def _derive_stream(
         files = files_of(item.dataset, scope)
         read.append(files[0] if files else scope.dataset(item.dataset, "data"))
         told.append({**own, "masks": masks_in_key(masks), **({"files": files[1]} if files else {})})
-        said = {name: getattr(masks, name) for name in Masking.__struct_fields__}
+        said = {name: value for name, value in plain(masks).items() if name in Masking.__struct_fields__}
         resolved.append(DataItem(dataset=item.dataset, weight=item.weight, limit=item.limit, **said))
     inputs["data"] = read
     fields = {"data": told, "eval_data": data_fields(evals)}
