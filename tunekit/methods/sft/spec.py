@@ -5,13 +5,12 @@ On `completion` rows with full weights: pretraining.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tunekit.derive import Edge, Scope
 from tunekit.label import Label
 from tunekit.methods.spec import DataItem, Run, data_fields, items_of, policy, run_action, start_of, tokens_of
 from tunekit.spec import PositiveInt, numeric, plain, semantic
-from tunekit.steps.adapter.spec import Adapter
 from tunekit.steps.files.spec import files_of
 from tunekit.steps.tokens.spec import Masking, masks_in_key, token_item
 
@@ -82,42 +81,34 @@ def derive(label: Label, spec: Sft, scope: Scope) -> None:
     items = items_of(spec)
     evals = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
     inputs, adapter, tokenizer = start_of(label, spec, scope)
-    if spec.streaming:
-        _derive_stream(label, spec, scope, items, evals, inputs, adapter, tokenizer)
+    drop, eval_fields = ("eval_data",), data_fields(evals)
+    if not spec.streaming:
+        inputs["tokens"] = [tokens_of(label, items + evals, tokenizer, "data", scope)]
+        fields = {"data": data_fields(items), "eval_data": eval_fields}
+        scope.add(run_action(label, spec, inputs, adapter, drop=drop, fields=fields))
         return
-    inputs["tokens"] = [tokens_of(label, items + evals, tokenizer, "data", scope)]
-    fields = {"data": data_fields(items), "eval_data": data_fields(evals)}
-    scope.add(run_action(label, spec, inputs, adapter, drop=("eval_data",), fields=fields))
-
-
-def _derive_stream(
-    label: Label,
-    spec: Sft,
-    scope: Scope,
-    items: list[DataItem],
-    evals: list[DataItem],
-    inputs: dict[str, list[Edge]],
-    adapter: Adapter | None,
-    tokenizer: Edge,
-) -> None:
-    """No `#tokens` but for `eval_data`: what those of `data` would be made of is the run's own input."""
     if spec.max_steps is None:
         hint = "add `max_steps = …`; a step is batch_size sequences of at most sequence_len tokens"
         scope.problem("missing-key", "max_steps", "`streaming` needs `max_steps`: a stream has no end", hint)
     if evals:
         inputs["tokens"] = [tokens_of(label, evals, tokenizer, "eval_data", scope)]
     inputs["tokenizer"] = [tokenizer]
-    read, told, resolved = [], [], []
+    inputs["data"], told, resolved = _streamed(items, scope)
+    fields = {"data": told, "eval_data": eval_fields}
+    action = run_action(label, spec, inputs, adapter, drop=drop, fields=fields)
+    packages = [*action.packages, "tokenizers", "jinja2", "pyarrow"]
+    scope.add(action._replace(packages=packages, spec=action.spec | {"data": plain(resolved)}))
+
+
+def _streamed(items: list[DataItem], scope: Scope) -> tuple[list[Edge], list[dict[str, Any]], list[DataItem]]:
+    """What a run that makes tokens itself reads; what of it is in the key; and what its worker is told: the masks as
+    they came out, since it does not see what a dataset says of itself."""
+    edges, told, resolved = [], [], []
     for item, own in zip(items, data_fields(items), strict=True):
         masks = token_item(scope, item.dataset, "data", item)
         files = files_of(item.dataset, scope)
-        read.append(files[0] if files else scope.dataset(item.dataset, "data"))
+        edges.append(files[0] if files else scope.dataset(item.dataset, "data"))
         told.append({**own, "masks": masks_in_key(masks), **({"files": files[1]} if files else {})})
         said = {name: value for name, value in plain(masks).items() if name in Masking.__struct_fields__}
-        resolved.append(DataItem(dataset=item.dataset, weight=item.weight, limit=item.limit, **said))
-    inputs["data"] = read
-    fields = {"data": told, "eval_data": data_fields(evals)}
-    action = run_action(label, spec, inputs, adapter, drop=("eval_data",), fields=fields)
-    packages = [*action.packages, "tokenizers", "jinja2", "pyarrow"]
-    # The worker is told the masks as they came out: it does not see what a dataset says of itself.
-    scope.add(action._replace(packages=packages, spec=action.spec | {"data": plain(resolved)}))
+        resolved.append(DataItem(dataset=item.dataset, weight=item.weight, **said))
+    return edges, told, resolved
