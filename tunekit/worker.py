@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.errors import TunekitError
+from tunekit.parts import Part
 from tunekit.protocol import Events, Request
 
 PRELOAD = {
@@ -108,7 +109,7 @@ def child(path: Path, fd: int) -> int:
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115  (lives as long as the process)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     _environment(request, path.parent)
-    events = Events(request.action, fd, lambda directory: _seal(request, Path(directory)))
+    events = Events(request.action, fd, _Shelf(request))
     events.emit("start", pid=os.getpid())
     try:
         outputs = _run(request, events)
@@ -126,6 +127,32 @@ def child(path: Path, fd: int) -> int:
         return 1
     events.emit("done", outputs=outputs)
     return 0
+
+
+class _Shelf:
+    """The store, for rooms that work in parts."""
+
+    def __init__(self, request: Request) -> None:
+        from tunekit.store.store import Store
+
+        self._store = Store(Path(request.store))
+
+    def find(self, part: str) -> Part | None:
+        from tunekit.store.records import part_output
+
+        output = part_output(self._store, part)
+        return self.open(output) if output else None
+
+    def open(self, output: str) -> Part | None:
+        from tunekit.store.artifacts import whole
+
+        files = whole(self._store, output)
+        return None if files is None else Part(output, files)
+
+    def seal(self, directory: str) -> str:
+        from tunekit.store.artifacts import seal
+
+        return seal(self._store, Path(directory))
 
 
 def _environment(request: Request, folder: Path) -> None:
@@ -152,22 +179,16 @@ def _environment(request: Request, folder: Path) -> None:
 def _run(request: Request, events: Events) -> dict[str, str]:
     from tunekit.kinds import kind_of
 
+    assert events.shelf is not None
     room = importlib.import_module(kind_of(request.kind).room + ".run")
     produced: dict[str, str] = room.run(request, events)
     sealed: dict[str, str] = {}
     outputs = {}
     for role, name in produced.items():
         if name not in sealed:
-            sealed[name] = _seal(request, Path(request.out) / name)
+            sealed[name] = events.shelf.seal(str(Path(request.out) / name))
         outputs[role] = sealed[name]
     return outputs
-
-
-def _seal(request: Request, directory: Path) -> str:
-    from tunekit.store.artifacts import seal
-    from tunekit.store.store import Store
-
-    return seal(Store(Path(request.store)), directory)
 
 
 def main(argv: list[str]) -> None:

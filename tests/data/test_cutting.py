@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ def chunks(hashes: np.ndarray, sizes: np.ndarray, batches: int = 1) -> list[tupl
         at += len(part)
     bounds = [0, *ends, len(hashes)]
     assert bounds == sorted(set(bounds)) or len(hashes) in ends
-    return [(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+    return [(a, b) for a, b in pairwise(bounds) if a < b]
 
 
 def random_rows(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -123,7 +123,7 @@ def test_many_rows_come_back_in_order(vocabulary):
 def test_no_mask_is_guessed(variant, template, why):
     encoder = Encoder(open_vocabulary(variant(template)), "chat", "assistant")
     with pytest.raises(ActionError) as e:
-        list(encoder.encode([chat("a", "b", "c", "d")], first_row=7))
+        list(encoder.encode([chat("a", "b", "c", "d")], numbers=[7]))
     assert e.value.slug == "template-not-prefix-stable" and why in e.value.message
     assert e.value.message.startswith("row 7, turn 1") and "chatml" in e.value.hint
 

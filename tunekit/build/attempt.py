@@ -10,7 +10,10 @@ from typing import Any
 from tunekit.build import environment
 from tunekit.build.executor import Running
 from tunekit.errors import ActionError
+from tunekit.kinds import kind_of
+from tunekit.parts import Made, part_key
 from tunekit.plan.planner import Node, Planner
+from tunekit.plan.preimage import part_bases
 from tunekit.store import artifacts, records
 from tunekit.store.leases import Lease
 from tunekit.store.store import Store
@@ -30,7 +33,9 @@ class Attempt:
         self.metrics: list[dict[str, Any]] = []
         self.warnings: list[dict[str, Any]] = []
         self.gates: list[dict[str, Any]] = []
-        self.parts = 0
+        self._bases = part_bases(node.image, kind_of(node.action.kind)) if node.image else []
+        self._parts: list[Made] = []
+        self._counts = {"total": 0, "made": 0, "rows_made": 0, "rows_copied": 0}
         self.outputs: dict[str, str] | None = None
         self.error: dict[str, Any] | None = None
 
@@ -46,12 +51,22 @@ class Attempt:
             case "gate":
                 self.gates.append({k: event[k] for k in ("name", "passed", "measured", "wanted")})
             case "part":
-                records.add_part(store, event["part"], event["output"])
-                self.parts += 1
+                self._take_part(event, store)
             case "error":
                 self.error = event
             case "done":
                 self.outputs = event["outputs"]
+
+    def _take_part(self, event: dict[str, Any], store: Store) -> None:
+        """The key is computed here: a worker that runs a project's code names the chunk, never the settings."""
+        base = self._bases[event["item"]]
+        self._parts.append(Made(base, event["chunk"], event["output"]))
+        self._counts["total"] += 1
+        if event["made"]:
+            records.add_part(store, part_key(base, event["chunk"]), event["output"])
+            self._counts["made"] += 1
+            self._counts["rows_made"] += event["rows"] - event["copied"]
+            self._counts["rows_copied"] += event["copied"]
 
     def conclude(self, status: int, planner: Planner) -> dict[str, Any]:
         """The record to publish. Raises ActionError where the worker failed, died, or broke a promise."""
@@ -73,6 +88,12 @@ class Attempt:
             message = f"{label}: the source changed while it was read"
             raise ActionError(message, slug="source-changed", hint="build again")
         return self._record(planner)
+
+    def _listed(self, store: Store) -> dict[str, Any]:
+        """Counts, and where the parts are listed in order: what the label's next execution may copy rows from."""
+        if not self._parts:
+            return {}
+        return {**self._counts, "list": artifacts.add_bytes(store, Made.write(self._parts).encode())}
 
     def _tail(self) -> str:
         try:
@@ -102,7 +123,7 @@ class Attempt:
             "effective": self.effective,
             "warnings": self.warnings,
             "gates": self.gates,
-            "parts": self.parts,
+            "parts": self._listed(store),
             "environment": environment.describe(planner.inputs),
             "started": round(self.started, 3),
             "seconds": round(time.time() - self.started, 3),

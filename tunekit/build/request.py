@@ -9,15 +9,15 @@ from typing import Any
 from tunekit.kinds import kind_of
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
-from tunekit.plan.preimage import part_key
+from tunekit.plan.preimage import part_bases
 from tunekit.protocol import Input, Request
-from tunekit.store import artifacts, records
-from tunekit.store.store import Store
+from tunekit.store import artifacts
 
 
 def write_request(planner: Planner, node: Node, cpus: int, offline: bool) -> Path:
     """Everything that the worker needs, as files it may read. Returns the request's path."""
     store, action = planner.store, node.action
+    forced = action.label in planner.forced or not node.image  # to do it all again, nothing is looked up
     folder = store.staging(node.key)
     folder.mkdir(parents=True, exist_ok=True)
     code, code_root = _snapshot(planner, node)
@@ -38,6 +38,8 @@ def write_request(planner: Planner, node: Node, cpus: int, offline: bool) -> Pat
         resources={"cpus": cpus, "gpus": [], "memory": 0},
         seed=action.seed,
         provenance=_provenance(action.inputs),
+        bases=[] if forced else part_bases(node.image, kind_of(action.kind)),
+        previous="" if forced else _previous(planner, action.label),
     )
     path = folder / "request.json"
     spare = folder / f"request.{os.getpid()}"
@@ -47,37 +49,24 @@ def write_request(planner: Planner, node: Node, cpus: int, offline: bool) -> Pat
 
 
 def _inputs(planner: Planner, node: Node) -> dict[str, list[Input]]:
-    store = planner.store
-    role_with_parts = kind_of(node.action.kind).parts
     out: dict[str, list[Input]] = {}
     for role, edges in node.action.inputs.items():
         found = []
-        for i, edge in enumerate(edges):
+        for edge in edges:
             source = planner.nodes[edge.action]
             assert source.outputs is not None
             digest = source.outputs[edge.output or "main"]
-            path = str(planner.view(digest))
-            parts = _parts(store, node, role, i, path) if role == role_with_parts else []
-            found.append(Input(path, digest, source.action.kind, edge.action, parts))
+            found.append(Input(str(planner.view(digest)), digest, source.action.kind, edge.action))
         out[role] = found
     return out
 
 
-def _parts(store: Store, node: Node, role: str, index: int, dataset: str) -> list[dict[str, Any]]:
-    """The chunks of one dataset, each with its part key and, where it was done before, its artifact."""
-    import json
-
-    chunks = json.loads((Path(dataset) / "dataset.json").read_bytes())["chunks"]
-    item = node.action.spec["items"][index]
-    out = []
-    for chunk in chunks:
-        key = part_key(node.image, role, chunk["digest"], item)
-        output = records.part_output(store, key)
-        entries = artifacts.read_tree(store, output) if output else None
-        whole = entries is not None and all(store.object(e.digest).is_file() for e in entries)
-        path = str(artifacts.view(store, output)) if output and whole else None
-        out.append({"part": key, "input": chunk["digest"], "output": output if whole else None, "path": path})
-    return out
+def _previous(planner: Planner, label: str) -> str:
+    """The list of parts that the label's last result is made of, if its record and the list are still there."""
+    record = planner.previous(label)
+    listed = record["parts"].get("list") if record and isinstance(record.get("parts"), dict) else None
+    path = planner.store.object(listed) if listed else None
+    return str(path) if path and path.is_file() else ""
 
 
 def _snapshot(planner: Planner, node: Node) -> tuple[dict[str, dict[str, str]], str]:

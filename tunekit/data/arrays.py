@@ -96,6 +96,20 @@ def flags(bits: Any) -> pa.Array:
     return pa.Array.from_buffers(pa.bool_(), len(bits), [None, _bitmap(bits)])
 
 
+def sizes(array: pa.Array) -> Any:
+    """Bytes of text in each item (int64), whatever else it has."""
+    count, kind = len(array), array.type
+    if pa.types.is_struct(kind):
+        return sum((sizes(array.field(i)) for i in range(kind.num_fields)), np.zeros(count, np.int64))
+    if not count or not (pa.types.is_list(kind) or pa.types.is_string(kind) or pa.types.is_binary(kind)):
+        return np.zeros(count, np.int64)
+    if pa.types.is_list(kind):
+        offsets = array.offsets.to_numpy().astype(np.int64)
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes(array.values))])
+        return before[offsets[1:]] - before[offsets[:-1]]
+    return np.diff(np.frombuffer(array.buffers()[1], "i4", count + 1, array.offset * 4)).astype(np.int64)
+
+
 def settled(array: pa.Array) -> pa.Array:
     """The same values in the layout that `array_of` gives: no offset, no bits or values that nothing reads."""
     kind, count = array.type, len(array)

@@ -36,6 +36,13 @@ _MOST_PLAIN = 10_000
 _plain: dict[Any, Kind] = {}  # (names, types of values) of tables of scalars, which rows mostly are
 
 
+def columns_of(kind: Kind) -> tuple[tuple[str, Kind], ...]:
+    """Names and kinds of a table's columns."""
+    assert isinstance(kind, tuple) and kind[0] == "table"
+    columns: tuple[tuple[str, Kind], ...] = kind[1]
+    return columns
+
+
 class Mismatch(Exception):
     """What does not fit, in words."""
 
@@ -103,8 +110,8 @@ def _join_tables(a: dict[str, Kind], b: dict[str, Kind]) -> Kind:
 
 def clash(known: Kind, kind: Kind) -> tuple[str, str]:
     """The first column in which two kinds of rows do not fit, and why. Both are tables that `join` refuses."""
-    columns = dict(known[1])
-    for name, found in kind[1]:
+    columns = dict(columns_of(known))
+    for name, found in columns_of(kind):
         try:
             join(columns.get(name, "null"), found)
         except Mismatch as e:
@@ -133,6 +140,17 @@ def stored(kind: Kind, among: Kind) -> Kind:
         return ("list", stored(kind[1], among[1]))
     columns = dict(among[1])
     return ("table", tuple((name, stored(found, columns[name])) for name, found in kind[1]))
+
+
+def unstored(value: Any, kind: Kind) -> Any:
+    """A value of `kind` as it was before other rows made it a float, or gave it fields that are null."""
+    if value is None or isinstance(kind, str):
+        return int(value) if kind == "int" and value is not None else value
+    if not isinstance(kind, tuple):
+        return value
+    if kind[0] == "list":
+        return [unstored(item, kind[1]) for item in value]
+    return {name: unstored(value[name], found) for name, found in kind[1]}
 
 
 @lru_cache(1 << 14)
@@ -172,7 +190,7 @@ def kind_of_arrow(type: pa.DataType) -> Kind:
 
 def schema_of(kind: Kind) -> pa.Schema:
     """The columns of a table kind, sorted by name."""
-    return pa.schema([(name, arrow_of(k)) for name, k in kind[1]])
+    return pa.schema([(name, arrow_of(k)) for name, k in columns_of(kind)])
 
 
 def kind_of_schema(schema: pa.Schema) -> Kind:

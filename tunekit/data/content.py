@@ -11,6 +11,7 @@ import datetime
 import decimal
 import hashlib
 import math
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -32,13 +33,33 @@ def content_of(row: Row, kind: Kind) -> bytes:
     return data if is_json(kind) and not odd else data + _told(kind)
 
 
+def raw_content_of(row: Row, kind: Kind) -> bytes:
+    """A row exactly as a `map` would see it: null fields and the order of keys count as well."""
+    try:
+        data = _encode_as_is(row)
+        if b"null" in data:
+            data = _encode_as_is(_told_floats(row))
+    except (TypeError, ValueError) as e:
+        raise Mismatch(str(e)) from None
+    return data + _told(kind)
+
+
 def digest_of_row(row: Row, kind: Kind) -> bytes:
     """sha256 of a row's content, 32 bytes."""
     return hashlib.sha256(content_of(row, kind)).digest()
 
 
+@lru_cache(1 << 12)
 def _told(kind: Kind) -> bytes:
-    return b"\0" + to_text(kind).encode()  # JSON text has no byte 0
+    return b"\0" + to_text(_without_null_fields(kind)).encode()  # JSON text has no byte 0
+
+
+def _without_null_fields(kind: Kind) -> Kind:
+    if not isinstance(kind, tuple):
+        return kind
+    if kind[0] == "list":
+        return ("list", _without_null_fields(kind[1]))
+    return ("table", tuple((name, _without_null_fields(k)) for name, k in kind[1] if k != "null"))
 
 
 def _without_nulls(value: Any, odd: list[float]) -> Any:
@@ -51,6 +72,15 @@ def _without_nulls(value: Any, odd: list[float]) -> Any:
         odd.append(float(value))
         return repr(float(value))
     return value
+
+
+def _told_floats(value: Any) -> Any:
+    """A value with text for floats that JSON lacks."""
+    if isinstance(value, dict):
+        return {name: _told_floats(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_told_floats(item) for item in value]
+    return repr(float(value)) if isinstance(value, (float, np.floating)) and not math.isfinite(value) else value
 
 
 def _beyond(value: Any) -> Any:
@@ -67,3 +97,4 @@ def _beyond(value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_beyond, order="sorted").encode
+_encode_as_is = msgspec.json.Encoder(enc_hook=_beyond).encode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 from tokenizers import Encoding
@@ -51,19 +52,14 @@ class Encoder:
                 "the tokenizer has no eos_token, so the end of a completion would never be learnt", slug="no-eos"
             )
 
-    def encode(self, rows: Iterable[Row], first_row: int = 0) -> Iterator[Encoded]:
-        """Each row, in order. `first_row` is the number that errors give the first one.
+    def encode(self, rows: Iterable[Row], numbers: Iterable[int] | None = None) -> Iterator[Encoded]:
+        """Each row, in order. `numbers`: what errors call them; default: from 0.
 
         Raises ActionError (`double-bos`, `no-messages`, `template-refused`, `template-not-prefix-stable`).
         """
-        batch: list[_Marked] = []
-        number = first_row
-        for number, row in enumerate(rows, first_row):
-            batch.append(self._marked(row, number))
-            if len(batch) == _BATCH:
-                yield from self._encode_batch(batch, number - _BATCH + 1)
-                batch = []
-        yield from self._encode_batch(batch, number - len(batch) + 1)
+        left = zip(rows, count() if numbers is None else numbers, strict=False)
+        while batch := [(self._marked(row, number), number) for row, number in islice(left, _BATCH)]:
+            yield from self._encode_batch(batch)
 
     def _marked(self, row: Row, number: int) -> _Marked:
         if self.shape == "completion":
@@ -74,9 +70,9 @@ class Encoder:
         text = render(template, messages, number)
         return _Marked(text, None if self.train_on == "all" else assistant_turns(template, messages, text, number))
 
-    def _encode_batch(self, batch: list[_Marked], first: int) -> Iterator[Encoded]:
-        encodings = self.vocabulary.tokenizer.encode_batch([m.text for m in batch], add_special_tokens=False)
-        for number, (marked, encoding) in enumerate(zip(batch, encodings, strict=True), first):
+    def _encode_batch(self, batch: list[tuple[_Marked, int]]) -> Iterator[Encoded]:
+        encodings = self.vocabulary.tokenizer.encode_batch([m.text for m, _ in batch], add_special_tokens=False)
+        for (marked, number), encoding in zip(batch, encodings, strict=True):
             encoded = self._completion(encoding) if self.shape == "completion" else self._chat(marked, encoding)
             self._check_bos(encoded.input_ids, number)
             yield encoded

@@ -4,8 +4,8 @@ dataset.json           {"format": 2, "shape", "schema": {column: arrow type}, "a
                         "chunks": [{"digest": "sha256:…", "rows", "bytes"}]}
 chunks/<64 hex>.arrow  an uncompressed Arrow IPC file; its name is the sha256 of its bytes
 
-A chunk has the types of its own rows, and the column `tunekit:row` with a digest of each row's content. The schema is
-the union of all chunks: who reads the dataset sees its types in every chunk, and no digests.
+A chunk has the types of its own rows, and columns of tunekit's own (see tunekit.data.chunk). The schema is the union
+of all chunks: who reads the dataset sees its types in every chunk, and no other columns.
 """
 
 from __future__ import annotations
@@ -22,10 +22,19 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from tunekit.data.arrays import conformed
-from tunekit.data.chunk import ROW, Chunk, Where, joined, kinds_of, mixed_types, table_of, write_chunk
-from tunekit.data.columns import EMPTY, Kind, Mismatch, Row, join, kind_of, kind_of_schema, schema_of, stored
+from tunekit.data.chunk import (
+    Chunk,
+    Where,
+    compose,
+    fresh,
+    kind_of_chunk,
+    mixed_types,
+    row_kinds,
+    write_chunk,
+)
+from tunekit.data.columns import EMPTY, Kind, Mismatch, Row, clash, join, schema_of, stored
 from tunekit.errors import ActionError
-from tunekit.hashing import hex_of
+from tunekit.hashing import PREFIX, hex_of
 
 FORMAT = 2
 _SLICE = 1024  # rows turned into Python objects at a time
@@ -46,7 +55,7 @@ class Dataset(NamedTuple):
             yield digest, as_schema(table, self.schema)
 
     def own_chunks(self) -> Iterator[tuple[str, pa.Table]]:
-        """`(digest, table)` in order, as each chunk was written: its own types, and the digests of its rows."""
+        """`(digest, table)` in order, as each chunk was written: its own types, and tunekit's own columns."""
         for chunk in self.chunk_list:
             yield chunk.digest, map_table(chunk_file(self.path, chunk.digest))
 
@@ -75,23 +84,24 @@ class DatasetWriter:
         return folder
 
     def add(self, table: pa.Table, where: Where) -> Chunk:
-        """Write a chunk (`table_of`, `gathered`). Raises ActionError (`mixed-types`) where its types do not fit."""
+        """Write a chunk (`compose`). Raises ActionError (`mixed-types`) where its types do not fit."""
         chunk = write_chunk(self.folder, table)
-        self._take(chunk, kind_of_chunk(table.schema), table, where)
+        self._take(chunk, table, where)
         return chunk
 
-    def place(self, chunk: Chunk, file: Path, where: Where) -> None:
-        """Put in a chunk that is written already: a hard link where the disk allows it, else a copy."""
+    def place(self, file: Path, table: pa.Table, where: Where) -> None:
+        """Put in a chunk that is written already, under the name of its digest: a hard link where the disk allows
+        it, else a copy."""
+        chunk = Chunk(PREFIX + file.stem, len(table), file.stat().st_size)
         place_file(file, self.folder / f"{hex_of(chunk.digest)}.arrow")
-        table = map_table(file)
-        self._take(chunk, kind_of_chunk(table.schema), table, where)
+        self._take(chunk, table, where)
 
-    def _take(self, chunk: Chunk, kind: Kind, table: pa.Table, where: Where) -> None:
+    def _take(self, chunk: Chunk, table: pa.Table, where: Where) -> None:
+        kind = kind_of_chunk(table.schema)
         try:
             self.kind = join(self.kind, kind)
         except Mismatch:
-            joined((kind_of(row) for row in iter_table(table.drop_columns([ROW]))), where, self.kind)
-            raise AssertionError("its rows fit") from None
+            raise _first_clash(self.kind, table, where) from None
         self._chunks.append(chunk)
         self._kinds.append(kind)
         self._where.append(where)
@@ -157,19 +167,24 @@ def write_dataset(
         def where(number: int, start: int = start) -> str:
             return f"row {start + number}"
 
-        kinds = kinds_of(held, where)
-        writer.add(table_of(held, kinds, joined(kinds, where), where), where)
+        writer.add(compose(fresh(held, where), [], where), where)
         first += len(held)
     return writer.finish()
 
 
-def kind_of_chunk(schema: pa.Schema) -> Kind:
-    """The kind of a chunk's rows."""
-    return kind_of_schema(schema.remove(schema.get_field_index(ROW)))
+def _first_clash(known: Kind, table: pa.Table, where: Where) -> ActionError:
+    """The first row of a chunk that does not fit what earlier chunks hold."""
+    kinds, of_row = row_kinds(table)
+    for number, i in enumerate(of_row.tolist()):
+        try:
+            known = join(known, kinds[i])
+        except Mismatch:
+            return mixed_types(*clash(known, kinds[i]), where(number))
+    raise AssertionError("its rows fit")
 
 
 def as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A chunk's rows with a dataset's types, without the digests; columns that need no change are not copied.
+    """A chunk's rows with a dataset's types; columns that need no change are not copied.
 
     Raises ArrowInvalid for an integer that no float64 equals.
     """

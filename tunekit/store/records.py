@@ -84,7 +84,11 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def add_part(store: Store, part: str, output: str) -> None:
-    write_new(store.part(part), json.dumps({"output": output}).encode(), store.tmp)
+    """Publish a part that was made because none was there: the entry of a lost one gives way."""
+    path, data = store.part(part), json.dumps({"output": output}).encode()
+    if not write_new(path, data, store.tmp) and part_output(store, part) != output:
+        path.unlink(missing_ok=True)
+        write_new(path, data, store.tmp)
 
 
 def part_output(store: Store, part: str) -> str | None:

@@ -50,6 +50,33 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
         return out
 
 
+def split_name(split: str) -> str:
+    """`train` of `train[:500]`."""
+    found = SPLIT.match(split)
+    return found["name"] if found else ""
+
+
+def needs_total(split: str) -> bool:
+    """Whether all rows must be counted before it is known which ones are inside."""
+    return "%" in split
+
+
+def bounds(split: str, total: int | None) -> tuple[int, int | None]:
+    """The first row inside a split and the first one behind it (None: all to the end). `total`: where it is needed."""
+    found = SPLIT.match(split)
+    start, stop = (_bound(found[side], total) for side in ("from", "to")) if found else (None, None)
+    return start or 0, stop
+
+
+def _bound(text: str | None, total: int | None) -> int | None:
+    if not text:
+        return None
+    if not text.endswith("%"):
+        return int(text) if total is None else min(int(text), total)
+    assert total is not None
+    return total * int(text[:-1]) // 100
+
+
 def derive(label: Label, spec: Dataset, scope: Scope) -> None:
     inputs: dict[str, list[Edge]] = {}
     code: list[str] = []
