@@ -1,11 +1,10 @@
 """The core's speed, beside the floor of a correct checker and whichever peers are installed.
 
-    python benchmarks/core.py [--sizes 10 100 1000 10000] [--runs 7] [--peers]
+    python benchmarks/core.py [--sizes 10 100 1000 10000] [--runs 7] [--peers 1000]
 
 Commands are interleaved (tunekit, floor, tunekit, floor …); medians are quoted, with CPU seconds and ratios, since
-machines are shared. Large sizes are prebuilt; at 100 that is checked to equal a real
-build. Peers are taken from $DVC and $SNAKEMAKE or the PATH; without them no ratio to them is claimed. A first
-`dvc repro` of 1,000 stages takes more than ten minutes, so --peers builds only the sizes up to 100.
+machines are shared. Large sizes are prebuilt; at 100 that is checked to equal a real build. Peers are taken from
+$DVC and $SNAKEMAKE or the PATH; without them no ratio to them is claimed.
 """
 
 from __future__ import annotations
@@ -14,78 +13,22 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 import graphs
+import peers
 import prebuilt
+from timing import TUNEKIT, Figure, Project, median, peak
 
 from tunekit.hashing import sha256_file
 from tunekit.store.store import Store
 
-TUNEKIT = [sys.executable, "-m", "tunekit"]
 FLOOR = [sys.executable, str(Path(__file__).with_name("floor.py")), "check", "."]
-
-
-class Figure(NamedTuple):
-    """Medians of some runs of one command: seconds and CPU seconds."""
-
-    wall: float
-    cpu: float
-
-
-class Project:
-    def __init__(self, base: Path, n: int, generate: Callable[[Path, int], None] = graphs.tunekit) -> None:
-        self.n = n
-        self.root, self.store = base / f"p{n}", base / f"s{n}"
-        generate(self.root, n)
-        ours = {"TUNEKIT_STORE": str(self.store), "TUNEKIT_CONFIG": str(base / "config"), "TUNEKIT_TRUST": "1"}
-        self.env = os.environ | ours
-        self.edits = 0
-
-    def once(self, command: list[str]) -> tuple[Figure, str]:
-        """One run, with the kernel's own account of it."""
-        with tempfile.TemporaryFile() as out:
-            start = time.perf_counter()
-            pid = os.posix_spawn(
-                command[0], command, {**self.env, "PWD": str(self.root)},
-                file_actions=[(os.POSIX_SPAWN_DUP2, out.fileno(), 1), (os.POSIX_SPAWN_DUP2, out.fileno(), 2)],
-            )  # fmt: skip
-            _, status, used = os.wait4(pid, 0)
-            wall = time.perf_counter() - start
-            out.seek(0)
-            text = out.read().decode()
-        if status:
-            raise SystemExit(f"{command} failed:\n{text[-2000:]}")
-        return Figure(wall, used.ru_utime + used.ru_stime), text
-
-    def controller(self) -> float:
-        """CPU seconds of the process that controls a build: without its children, with its own start."""
-        code = "import sys, time; from tunekit.cli.main import run; run(['build']); print(time.process_time())"
-        return float(self.once([sys.executable, "-c", code])[1].splitlines()[-1])
-
-    def edit(self) -> None:
-        self.edits += 1
-        graphs.edit_one(self.root, self.edits % len(graphs.chains(self.n)), self.edits)
-
-
-# A child starts with its parent's peak: the parent must be small for the figure to be the child's own.
-_PEAK = (
-    "import os, resource, sys; null = os.open('/dev/null', os.O_WRONLY); "
-    "pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, null, 1)]); "
-    "os.waitpid(pid, 0); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
-)
-
-
-def median(some: list[Figure]) -> Figure:
-    return Figure(*(statistics.median(f[i] for f in some) for i in range(2)))
 
 
 def interleaved(project: Project, command: list[str], runs: int, edit: str) -> tuple[Figure, Figure]:
@@ -98,11 +41,6 @@ def interleaved(project: Project, command: list[str], runs: int, edit: str) -> t
         ours.append(project.once(command)[0])
         floors.append(project.once(FLOOR)[0])
     return median(ours), median(floors)
-
-
-def peak(project: Project, command: list[str]) -> int:
-    """Largest resident set of one run, in MB."""
-    return int(project.once([sys.executable, "-I", "-S", "-c", _PEAK, *command])[1].split()[-1])
 
 
 def executed(text: str) -> list[str]:
@@ -175,32 +113,6 @@ def version(project: Project, runs: int) -> str:
     return f"--version: {1000 * (median(ours).wall - median(bare).wall):.0f} ms over a bare interpreter"
 
 
-def peer(base: Path, name: str, n: int, runs: int) -> None:
-    """The same graph in another tool: its rows, and how many times tunekit's are faster is the reader's division."""
-    tool = os.environ.get(name.upper()) or shutil.which(name)
-    if not tool:
-        print(f"{name} is not installed: no ratio is claimed")
-        return
-    project = Project(base / f"peer-{name}", n, getattr(graphs, name))
-    os.chdir(project.root)
-    project.env["PATH"] = f"{Path(tool).parent}:{os.environ['PATH']}"
-    if name == "dvc":
-        project.once(["/usr/bin/env", "git", "init", "-q"])
-        project.once([tool, "init", "-q"])
-        build, status = [tool, "repro", "-q"], [tool, "status", "-q"]
-    else:
-        build, status = [tool, "-c2", "-q", "all"], [tool, "-n", "-q", "all"]
-    project.once(build)
-    for what, command, edit in (("no-op", build, False), ("status", status, False), ("one edit, rebuilt", build, True)):
-        took = []
-        for _ in range(runs):
-            if edit:
-                project.edit()
-            took.append(project.once(command)[0])
-        found = median(took)
-        print(f"| {n} | {name} {what} | {1000 * found.wall:.0f} ms | {1000 * found.cpu:.0f} ms |", flush=True)
-
-
 CASES = (
     ("no-op build", "build", ""),
     ("status", "status", ""),
@@ -230,7 +142,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--sizes", type=int, nargs="*", default=[10, 100, 1000, 10000])
     p.add_argument("--runs", type=int, default=7)
-    p.add_argument("--peers", action="store_true", help="also time dvc and snakemake where they are installed")
+    p.add_argument("--peers", type=int, nargs="*", default=[], help="sizes at which DVC and Snakemake run beside it")
     args = p.parse_args()
     base = Path(tempfile.mkdtemp(prefix="tunekit-bench-"))
     os.environ["TUNEKIT_CONFIG"] = str(base / "config")
@@ -239,16 +151,15 @@ def main() -> None:
         print("| stages | what | wall | CPU | floor beside it | ratio | memory |\n|---|---|---|---|---|---|---|")
         for n in args.sizes:
             prebuilt_rows(base, n, args.runs)
-        head = "stages | first build runs | wall | CPU, all of it | controller's CPU an action | one edit runs | wall"
+        head = (
+            "stages | first build runs | wall | CPU, all of it | its controller's CPU an action | one edit runs | wall"
+        )
         print(f"\n| {head} |\n|{'---|' * 7}")
         for n in [n for n in args.sizes if n <= 1000]:
             print(first_build(base, n), flush=True)
         print("\n" + "\n".join([same_as_real(base), version(Project(base, 11), args.runs), hashing(base)]), flush=True)
-        if args.peers:
-            print("\n| stages | peer | wall | CPU |\n|---|---|---|---|")
-            for n in [n for n in args.sizes if n <= 100]:
-                for name in ("dvc", "snakemake"):
-                    peer(base, name, n, args.runs)
+        for n in args.peers:
+            print(peers.table(base, n, args.runs), flush=True)
     finally:
         os.chdir("/")
         shutil.rmtree(base, ignore_errors=True)

@@ -53,7 +53,7 @@ _STAGE = (
 )
 
 
-def _stages(n: int) -> list[tuple[str, str, str, int]]:
+def stages(n: int) -> list[tuple[str, str, str, int]]:
     """(name, input, output, parameter)."""
     out = []
     for c, chain in enumerate(chains(n)):
@@ -68,7 +68,7 @@ def dvc(root: Path, n: int) -> None:
     (root / "out").mkdir(exist_ok=True)
     (root / "stage.py").write_text(_STAGE)
     lines = ["stages:"]
-    for name, before, after, d in _stages(n):
+    for name, before, after, d in stages(n):
         command = f"{sys.executable} stage.py {before} {after} {d}"
         lines.append(f"  {name}:\n    cmd: {command}\n    deps: [{before}, stage.py]\n    outs: [{after}]")
     (root / "dvc.yaml").write_text("\n".join(lines) + "\n")
@@ -80,7 +80,7 @@ def snakemake(root: Path, n: int) -> None:
     (root / "stage.py").write_text(_STAGE)
     last = [f'"out/{chain[-1]}.jsonl"' for chain in chains(n)]
     lines = [f"rule all:\n    input: {', '.join(last)}"]
-    for name, before, after, d in _stages(n):
+    for name, before, after, d in stages(n):
         rule = name.replace("-", "_")
         shell = f"{sys.executable} stage.py {{input}} {{output}} {d}"
         lines.append(f'rule {rule}:\n    input: "{before}"\n    output: "{after}"\n    shell: "{shell}"')

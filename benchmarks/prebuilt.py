@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from tunekit.build import environment, history, links
-from tunekit.build.request import write_request
+from tunekit.build.request import Requests
 from tunekit.kinds import kind_of
 from tunekit.plan.project import open_planner, wanted
 from tunekit.protocol import Events, Request
@@ -20,15 +20,19 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
     """Label → artifact digest of every action."""
     planner = open_planner(root, store)
     labels = wanted(planner, [])
+    requests = Requests(planner)
     out = {}
     for label in planner.graph.closure(labels):
         node = planner.evaluate(label)
         if not (node.outputs and node.present):
-            path = write_request(planner, node, 1, True)
+            path = requests.write(node, 1, True)
             request = Request.from_json(path.read_text())
             shutil.rmtree(request.out, ignore_errors=True)
             Path(request.out).mkdir(parents=True)
             Path(request.staging).mkdir(exist_ok=True)
+            for inputs in request.inputs.values():
+                for found in inputs:
+                    artifacts.view(store, found.digest)
             produced = importlib.import_module(kind_of(request.kind).room + ".run").run(request, Events(label, -1))
             node.outputs = {r: artifacts.seal(store, Path(request.out) / name) for r, name in produced.items()}
             record = {
@@ -43,10 +47,9 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
             if not node.action.source:
                 planner.remember(node)
         for tree in (node.outputs or {}).values():
-            planner.present(tree)
+            planner.presence.present(tree)
         out[label] = (node.outputs or {})["main"]
     made = links.point(root, planner, labels)
-    planner.prune()
     planner.state.complete([], made)
-    planner.state.save()
+    planner.save()
     return out

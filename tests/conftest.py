@@ -21,7 +21,7 @@ import pytest
 # Before anything imports triton (peft and datasets do): without a GPU the kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
 
 
 class Done(NamedTuple):

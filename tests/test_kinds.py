@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -75,6 +76,68 @@ def test_a_kind_of_another_package_works_end_to_end(project, tmp_path):
     (tmp_path / "site-packages" / "acme-1.0.dist-info").rename(tmp_path / "site-packages" / "acme-1.1.dist-info")
     out, err = project.start("build", "--json", **env).communicate()
     assert json.loads(out.splitlines()[-1])["executed"] == ["count:n"], err
+
+
+METHOD = {
+    "acme_sft/__init__.py": """
+        from tunekit.kinds import Kind
+        ACME = Kind("run.acme", "acme_sft", "Acme", 3, "torch", outputs=("last",))
+    """,
+    "acme_sft/spec.py": """
+        from typing import Annotated, Literal
+        from tunekit.methods.sft.spec import Sft, derive, policy
+        from tunekit.spec import semantic
+
+        class Acme(Sft, frozen=True, kw_only=True):
+            "A method of another package."
+            method: Annotated[Literal["acme"], semantic("This method.")] = "acme"
+            sharpness: Annotated[int, semantic("How sharp.")] = 1
+    """,
+    "acme-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n",
+    "acme-1.0.dist-info/entry_points.txt": "[tunekit.kinds]\nmethod = acme_sft:ACME\n",
+}
+RUNS = """
+    [dataset.a]
+    source = "path:a.jsonl"
+    format = "chat"
+    [model.m]
+    source = "path:a.jsonl"
+    [run.x]
+    method = "acme"
+    model = "model:m"
+    data = ["dataset:a"]
+    sharpness = 2
+    [run.y]
+    method = "mine.py"
+    model = "run:x@last"
+    data = ["dataset:a"]
+    bluntness = 3
+"""
+MINE = """
+    from typing import Annotated
+    from acme_sft.spec import Acme
+    from tunekit.spec import semantic
+    class Mine(Acme):
+        bluntness: Annotated[int, semantic("How blunt.")] = 1
+    def run(request, events): ...
+"""
+
+
+def test_a_method_of_another_package_and_one_on_top_of_it(project, tmp_path):
+    """By the same entry point as kinds: its name says that it is a method."""
+    install(tmp_path / "site-packages", METHOD)
+    project.rows("a.jsonl", [{"x": 1}])
+    project.manifest(RUNS)
+    project.write("mine.py", MINE)
+    path = os.pathsep.join([str(tmp_path / "site-packages"), str(Path(kinds.__file__).parents[1])])
+    env = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    out, err = project.start("plan", "--json", "run:y", **env).communicate()
+    assert out, err
+    actions = {a["label"]: a["kind"] for a in json.loads(out)["actions"]}
+    assert actions["run:x"] == "run.acme" and actions["run:y"] == "run.acme:mine.py"
+    project.write("mine.py", MINE.replace("bluntness:", "dullness:"))
+    process = project.start("plan", **env)
+    assert "unknown key `bluntness`" in process.communicate()[1] and process.returncode == 2
 
 
 def test_without_that_package_its_kind_is_unknown(project):

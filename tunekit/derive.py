@@ -36,7 +36,8 @@ class Action(NamedTuple):
     `fields` are the semantic ones (key), `spec` is everything the worker is told. `code`: project files whose
     import closure enters the key. `packages`: distributions whose versions enter it. `after`: actions that
     must have succeeded first but do not enter the key. `source`: set on fetch actions only, whose output
-    digest is known from the lock or from the file itself.
+    digest is known from the lock or from the file itself. `stamp`: a short digest of all of this that enters the
+    key, set where the graph is made.
     """
 
     label: str
@@ -54,6 +55,7 @@ class Action(NamedTuple):
     cpus: int = 1
     source: str = ""
     gates: dict[str, Any] = {}
+    stamp: str = ""
 
 
 class Scope(Protocol):

@@ -2,79 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from tunekit.derive import Action, Edge
+from tunekit.derive import Action
 from tunekit.errors import Problem
 from tunekit.hashing import digest_of
 
 
 class Graph(NamedTuple):
-    """`targets`: label of a declared target → label of the action that makes it. `default`: what is built
-    without a label. `actions` is in topological order. `stamps`: label → a short digest of all that enters the
-    action's key from the declaration."""
+    """`actions` is in topological order; `links`: label → labels that must come first. `targets`: label of a
+    declared target → label of the action that makes it. `default`: what is built without a label. `versions`:
+    kind → version of its room. `sources`, `code` and `files`: what is read from outside → labels that read it.
+    `gated`: labels with bounds.
 
-    actions: dict[str, Action]
+    All but `actions` is known without decoding any action (a cached graph decodes those that are asked for).
+    """
+
+    actions: Mapping[str, Action]
+    links: dict[str, list[str]]
     targets: dict[str, str]
     default: list[str]
-    versions: dict[str, int]  # kind → version of its room
-    stamps: dict[str, str]
+    versions: dict[str, int]
+    sources: dict[str, list[str]]
+    code: dict[str, list[str]]
+    files: dict[str, list[str]]
+    gated: list[str]
+
+    @classmethod
+    def of(cls, actions: dict[str, Action], targets: dict[str, str], versions: dict[str, int]) -> Graph:
+        """The graph of actions in topological order."""
+        sources: dict[str, list[str]] = {}
+        code: dict[str, list[str]] = {}
+        files: dict[str, list[str]] = {}
+        for label, action in actions.items():
+            if action.source:
+                sources.setdefault(action.source, []).append(label)
+            for names, readers in ((action.code, code), (action.files, files)):
+                for name in names:
+                    readers.setdefault(name, []).append(label)
+        links = {label: needs_of(action) for label, action in actions.items()}
+        gated = [label for label, action in actions.items() if action.gates]
+        return cls(actions, links, targets, [], versions, sources, code, files, gated)
 
     def needs(self, label: str) -> list[str]:
         """Labels that must come first."""
-        action = self.actions[label]
-        return [*dict.fromkeys([e.action for edges in action.inputs.values() for e in edges] + action.after)]
+        return self.links[label]
 
     def closure(self, labels: Iterable[str]) -> list[str]:
         """The labels and all that they need, in topological order."""
         wanted: set[str] = set()
         stack = list(labels)
+        links = self.links
         while stack:
             label = stack.pop()
             if label not in wanted:
                 wanted.add(label)
-                stack.extend(self.needs(label))
-        return [x for x in self.actions if x in wanted]
+                stack += links[label]
+        return [x for x in links if x in wanted]
 
     def users(self) -> dict[str, list[str]]:
         """Label → labels that read it."""
-        out: dict[str, list[str]] = {label: [] for label in self.actions}
-        for label in self.actions:
-            for need in self.needs(label):
+        out: dict[str, list[str]] = {label: [] for label in self.links}
+        for label, needs in self.links.items():
+            for need in needs:
                 out[need].append(label)
         return out
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "actions": [[list(a[:4]), *_compact(a)] for a in self.actions.values()],
-            "targets": self.targets,
-            "default": self.default,
-            "versions": self.versions,
-            "stamps": self.stamps,
-        }
 
-    @classmethod
-    def from_json(cls, body: dict[str, Any]) -> Graph:
-        actions = {}
-        for head, more in body["actions"]:
-            if "inputs" in more:
-                more["inputs"] = {r: [Edge(*e) for e in edges] for r, edges in more["inputs"].items()}
-            actions[head[0]] = Action(*head, **more)
-        return cls(actions, body["targets"], body["default"], body["versions"], body["stamps"])
+def needs_of(action: Action) -> list[str]:
+    return [*dict.fromkeys([e.action for edges in action.inputs.values() for e in edges] + action.after)]
 
 
 def stamp(action: Action, version: int) -> str:
     """Short digest of the declared part of an action's key."""
     roles = {role: len(edges) for role, edges in action.inputs.items()}
     return digest_of([action.kind, version, action.fields, roles, action.packages], "stamp")[7:31]
-
-
-_DEFAULTS = Action._field_defaults
-
-
-def _compact(action: Action) -> list[dict[str, Any]]:
-    return [{k: v for k, v in zip(Action._fields[4:], action[4:], strict=True) if v != _DEFAULTS[k]}]
 
 
 def ordered(actions: dict[str, Action]) -> tuple[dict[str, Action], list[str]]:
@@ -98,9 +101,7 @@ def ordered(actions: dict[str, Action]) -> tuple[dict[str, Action], list[str]]:
             state[label] = 1
             path.append(label)
             stack.append((label, 1))
-            action = actions[label]
-            needs = [e.action for edges in action.inputs.values() for e in edges] + action.after
-            for need in reversed(needs):
+            for need in reversed(needs_of(actions[label])):
                 if state.get(need) == 1:
                     return order, [*path[path.index(need) :], need]
                 if state.get(need) != 2:

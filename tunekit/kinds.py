@@ -2,7 +2,8 @@
 
 A room is a package with `spec.py` (struct, `derive`, maybe `policy`; torch-free) and `run.py` (the worker's
 side: `run(request, events) -> dict[role, directory]`). Adding a method: its room and one line here.
-Third parties add to it by the entry points `tunekit.kinds` and `tunekit.methods`, whose objects are `Kind`s.
+Third parties add to it by the entry points `tunekit.kinds` and `tunekit.methods`, whose objects are `Kind`s; a
+project has methods in files of its own, which stand on the kind of a method that is registered.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ class Kind(NamedTuple):
     imports a worker shares with its siblings (`light`: pyarrow; `torch`: the training stack). `parts`: the input
     roles that are worked on chunk by chunk, each cached on its own; where there is a `spec["items"]`, it is parallel
     to them. `whole`: fields that say which rows there are and in what order, not what becomes of one: changing them
-    makes no part again. `outputs`: what may stand after `@` in its label."""
+    makes no part again. `outputs`: what may stand after `@` in its label. `file`: the project's file whose
+    `run` it is."""
 
     name: str
     room: str
@@ -28,6 +30,7 @@ class Kind(NamedTuple):
     parts: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    file: str = ""
 
     def spec(self) -> Any:
         """The room's spec module."""
@@ -66,6 +69,8 @@ STEPS = {
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )
 }
+# What a project's method stands on that is made of `Run` alone: the rows of its datasets, and a policy.
+ROWS = Kind("run.rows", "tunekit.methods", "Run", 1, "torch", outputs=("last", "best"))
 _loaded = False
 
 
@@ -77,7 +82,7 @@ def load_entry_points() -> None:
     _loaded = True
     from importlib.metadata import entry_points
 
-    for group, table in (("tunekit.kinds", TARGETS), ("tunekit.methods", METHODS)):
+    for group in ("tunekit.kinds", "tunekit.methods"):
         for point in entry_points(group=group):
             try:
                 found = point.load()
@@ -86,16 +91,28 @@ def load_entry_points() -> None:
                 raise UsageError(f"{group} `{point.value}` cannot be loaded: {what}", slug="bad-entry-point") from e
             if not isinstance(found, Kind):
                 raise UsageError(f"{group} `{point.value}` is not a tunekit.kinds.Kind", slug="bad-entry-point")
+            table = METHODS if found.name.startswith("run.") else TARGETS
             table.setdefault(found.name, found)
 
 
 def kind_of(name: str) -> Kind:
-    """The room of an action's kind; KeyError if there is none."""
+    """The room of an action's kind; KeyError if there is none. `run.sft:mine.py` is that of a project's file."""
+    room, _, file = name.partition(":")
+    if file:
+        return of_file(kind_of(room), file)
     for table in (METHODS, STEPS, TARGETS):
         if name in table:
             return table[name]
+    if name == ROWS.name:
+        return ROWS
     load_entry_points()
     return METHODS.get(name) or TARGETS[name]
+
+
+def of_file(base: Kind, file: str) -> Kind:
+    """The kind of a method in a project's file: of its base in everything but the code that runs, so that a new
+    version of the base counts for it too."""
+    return base._replace(name=f"{base.name}:{file}", file=file)
 
 
 def target_kinds() -> list[str]:

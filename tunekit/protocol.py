@@ -43,6 +43,7 @@ class Request(NamedTuple):
     resources: dict[str, Any]  # {"cpus": int, "gpus": [int], "memory": bytes or 0}
     seed: int
     provenance: dict[str, Any]  # label, source ids: what may be written into an artifact's config
+    finish: bool = False  # a training run: take no further step, make the result of its last checkpoint
     bases: list[str] = []  # of parts (tunekit.parts), one an item; empty where an action has none
     previous: str = ""  # file that lists the parts of this label's last execution: a hint, never needed
 

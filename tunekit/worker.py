@@ -178,16 +178,30 @@ def _environment(request: Request, folder: Path) -> None:
 
 def _run(request: Request, events: Events) -> dict[str, str]:
     from tunekit.kinds import kind_of
+    from tunekit.store.artifacts import view
+    from tunekit.store.store import Store
 
     assert events.shelf is not None
-    room = importlib.import_module(kind_of(request.kind).room + ".run")
-    produced: dict[str, str] = room.run(request, events)
+    for inputs in request.inputs.values():
+        for found in inputs:
+            view(Store(Path(request.store)), found.digest)
+    kind = kind_of(request.kind)
+    if kind.file:
+        from tunekit.methods.local import run_file
+
+        produced = run_file(kind.file, request, events)
+    else:
+        produced = importlib.import_module(kind.room + ".run").run(request, events)
     sealed: dict[str, str] = {}
     outputs = {}
     for role, name in produced.items():
         if name not in sealed:
             sealed[name] = events.shelf.seal(str(Path(request.out) / name))
         outputs[role] = sealed[name]
+    os.chdir("/")
+    shutil.rmtree(request.out)
+    with contextlib.suppress(OSError):
+        os.rmdir(request.staging)  # a state that can be continued stays until the result is published
     return outputs
 
 

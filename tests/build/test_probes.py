@@ -5,6 +5,7 @@ Every test starts from a built project with nothing to do, does one thing to it,
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -301,9 +302,9 @@ def test_a_state_that_came_with_a_clone_is_not_believed(built):
     from tunekit.plan import state as of
 
     with built.inside():
-        body = of.read_checked(index)
-    body["watch"] = {}
+        first, *more = of.read_checked(index)
+    glance = json.loads(first) | {"watch": {}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(of, "_token", lambda: "a stranger's")
-        of.write_checked(index, body)
+        of.write_checked(index, of.line_of(glance), *more)
     assert "nothing to do" not in built.run("build").out

@@ -29,7 +29,8 @@ def test_types_in_words():
 class TestDocs:
     def test_topics(self, tmp_path, call):
         out = call(tmp_path, "docs", "--list").out
-        assert [line.split()[0] for line in out.splitlines()] == ["labels", "start", "store", "toml", "verbs"]
+        found = [line.split()[0] for line in out.splitlines()]
+        assert found == ["labels", "methods", "start", "store", "toml", "verbs"]
         for line in out.splitlines():
             assert call(tmp_path, "docs", line.split()[0]).out.startswith("# ")
         assert call(tmp_path, "docs").out.startswith("# How tunekit works")

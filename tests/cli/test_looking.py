@@ -34,7 +34,7 @@ def test_a_log_is_followed_while_the_lease_is_held(tmp_path, capsys, monkeypatch
             lease.release()
 
     monkeypatch.setattr("tunekit.cli.log.time.sleep", pause)
-    log._print(path, store.root / "leases" / ("7" * 64))
+    log._print(path, lambda: leases.held(store, key))
     assert capsys.readouterr().out == "one\ntwo\nthree\n"
 
 

@@ -54,6 +54,19 @@ class Recorder(Events):
         return [(e["step"], e["figures"]) for e in self.of("metric")]
 
 
+class Interrupted(Recorder):
+    """A person's interrupt when a step is reported."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def progress(self, done: float, total: float, unit: str = "step", **figures: float) -> None:
+        super().progress(done, total, unit, **figures)
+        if done == self.step:
+            raise KeyboardInterrupt
+
+
 def write_tokenizer(directory: Path) -> Path:
     """A byte-level tokenizer: 256 bytes and three special tokens."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,11 @@ def pinned_now() -> dict[str, dict[str, object]]:
             for file in sorted((PACKAGE.parent / Path(*kind.room.split("."))).glob("*.py")):
                 closure(f"{kind.room}.{file.stem}", sources)
             out[kind.name] = {"version": kind.version, "source": digest_of(sources, "tunekit/room/1")[7:23]}
+    # What a project's method may be made of: the rows' `derive`, and every seam of the engine.
+    seams = closure(kinds.ROWS.room + ".spec", {})
+    for file in sorted((PACKAGE / "engine").glob("*.py")):
+        closure(f"tunekit.engine.{file.stem}", seams)
+    out[kinds.ROWS.name] = {"version": kinds.ROWS.version, "source": digest_of(seams, "tunekit/room/1")[7:23]}
     return dict(sorted(out.items()))
 
 

@@ -186,12 +186,6 @@ def test_folders_of_dead_builds_go_and_those_of_living_ones_stay(world: World):
     assert not dead.exists() and alive.is_dir()
 
 
-def test_leases_of_killed_processes_go(world: World):
-    (world.store.root / "leases" / f"{5:064x}").write_text("1\n")
-    gc.collect(world.store, 0)
-    assert list((world.store.root / "leases").iterdir()) == []
-
-
 def test_parts_live_while_their_bytes_do(world: World):
     kept, lost = world.result(1), world.result(2, told=False)
     records.add_part(world.store, key(11), kept["outputs"]["main"])

@@ -263,14 +263,15 @@ def test_write_new_is_all_or_nothing(store, monkeypatch):
 
 def test_leases(store):
     lease = leases.acquire(store, KEY)
-    path = store.root / "leases" / hex_of(KEY)
-    assert leases.held(path) and leases.acquire(store, KEY) is None
+    assert leases.held(store, KEY) and leases.acquire(store, KEY) is None
     lease.release()
-    assert not path.exists() and not leases.held(path)
-    (store.root / "leases" / hex_of(OTHER)).write_text("4242\n")  # its holder was killed: the kernel let go
+    assert not store.staging(KEY).exists() and not leases.held(store, KEY)
+    store.staging(OTHER).mkdir()
+    (store.staging(OTHER) / "checkpoint").write_text("")  # its holder was killed: the kernel let go
     again = leases.acquire(store, OTHER)
     assert again is not None
     again.release()
+    assert (store.staging(OTHER) / "checkpoint").exists() and not leases.held(store, OTHER)
 
 
 def test_one_holder_at_a_time(store):

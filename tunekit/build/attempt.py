@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,15 @@ class Attempt:
         if not self._parts:
             return {}
         return {**self._counts, "list": artifacts.add_bytes(store, Made.write(self._parts).encode())}
+
+    def clear(self) -> None:
+        """Remove the staging folder. A worker that ended well has left its request and its log, as a rule."""
+        for name in ("request.json", "log.txt"):
+            (self.folder / name).unlink(missing_ok=True)
+        try:
+            os.rmdir(self.folder)
+        except OSError:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _tail(self) -> str:
         try:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from tunekit.build import gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
+from tunekit.build.finish import early
 from tunekit.build.frontier import Frontier
-from tunekit.build.request import write_request
+from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
@@ -25,12 +26,14 @@ Listener = Callable[[dict[str, Any]], None]
 
 
 class Options(NamedTuple):
-    """How to build. `jobs`: actions at once; 0: as many as cores allow."""
+    """How to build. `jobs`: actions at once; 0: as many as cores allow. `finish`: keys of runs that are
+    ended where they stand."""
 
     jobs: int = 0
     keep_going: bool = False
     trust: bool = False
     offline: bool = False
+    finish: frozenset[str] = frozenset()
 
 
 class Result(NamedTuple):
@@ -62,6 +65,8 @@ class Builder:
         self._waiting: dict[str, float] = {}
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
+        self.requests = Requests(planner)
+        self._gated = set(planner.graph.gated)
         self.links: dict[str, str] | None = None  # set when everything asked for is there
 
     def run(self) -> Result:
@@ -166,11 +171,12 @@ class Builder:
                 self._waiting[label] = time.time()
                 self.listen({"type": "waiting", "action": label})
             return False
-        node = self.planner.evaluate(label)  # the lease may have been another build's until now
-        if node.state == FRESH and node.present:
-            lease.release()
-            self._hit(label, node, "shared")
-            return True
+        if node.action.source or records.any_of(self.store, node.key):  # the lease was another build's until now
+            node = self.planner.evaluate(label)
+            if node.state == FRESH and node.present:
+                lease.release()
+                self._hit(label, node, "shared")
+                return True
         try:
             self._execute(label, node, lease)
         except TunekitError as e:
@@ -182,11 +188,12 @@ class Builder:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
             trust.check(self.root, code, label)
-        request = write_request(self.planner, node, self._cpus(label), self.options.offline)
+        finish = node.key in self.options.finish
+        request = self.requests.write(node, self._cpus(label), self.options.offline, finish)
         running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
         self.running[label] = Attempt(node, lease, running, request.parent)
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
-        reasons = [str(r) for r in node.reasons]
+        reasons = ["finished early, from its last checkpoint"] if finish else [str(r) for r in node.reasons]
         self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": str(request.parent)})
 
     def _nursery(self, group: str) -> Nursery:
@@ -246,15 +253,21 @@ class Builder:
 
     def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
         selected = records.add(self.store, record)
-        if not all([self.planner.present(tree) for tree in selected["outputs"].values()]):
+        if not all([self.planner.presence.present(tree) for tree in selected["outputs"].values()]):
             records.select(self.store, record)  # the first result's objects are lost, and these are other bytes
             message = f"its result was lost, and it came out differently: attempt {record['attempt']} counts now"
             self.listen({"type": "warning", "action": label, "slug": "other-bytes", "message": message})
             selected = record
+        elif early(selected) and not early(record):
+            records.select(self.store, record)  # trained in full (`--force`): it counts from now on
+            selected = record
         node = attempt.node
+        if node.key in self.options.finish and not early(record):
+            message = "its method knows no early end: it was trained in full"
+            self.listen({"type": "warning", "action": label, "slug": "not-finished-early", "message": message})
         node.outputs, node.present, node.state, node.run = selected["outputs"], True, FRESH, False
         self.planner.forced.discard(label)
-        shutil.rmtree(attempt.folder, ignore_errors=True)
+        attempt.clear()
         self.planner.remember(node)
         history.append(self.root, label, selected, "built")
         self.executed.append(label)
@@ -294,7 +307,7 @@ class Builder:
         nodes = self.planner.nodes
         for label in self.executed:
             for tree in (nodes[label].outputs or {}).values():
-                self.planner.present(tree)  # with their signatures as they are now that staging is gone
+                self.planner.presence.present(tree)  # with their signatures as they are now that staging is gone
         whole = [x for x in self.labels if nodes[x].outputs is not None and nodes[x].present]
         made = links.point(self.root, self.planner, whole)
         if not self.failed and len(whole) == len(self.labels):
@@ -302,7 +315,7 @@ class Builder:
 
     def _judge(self, label: str) -> None:
         """Hold a result against its gates; a failed one keeps the result and blocks what would use it."""
-        if not self.planner.graph.actions[label].gates or not self.planner.nodes[label].outputs:
+        if label not in self._gated or not self.planner.nodes[label].outputs:
             return
         record = self.records.get(label) or records.lookup(self.store, self.planner.nodes[label].key) or {}
         for receipt in gates.judge(self.planner.graph.actions[label].gates, record):

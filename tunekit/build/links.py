@@ -24,7 +24,7 @@ def point(root: Path, planner: Planner, labels: list[str]) -> dict[str, str]:
         outputs = planner.nodes[label].outputs
         assert outputs is not None
         link = link_of(root, label)
-        target = str(planner.view(outputs["main"]))
+        target = str(planner.presence.view(outputs["main"]))
         out[str(link.relative_to(root))] = target
         try:
             if os.readlink(link) == target:

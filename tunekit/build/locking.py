@@ -16,8 +16,7 @@ from tunekit.store.store import Store
 
 def locked_sources(graph: Graph) -> list[str]:
     """Sources that need a pin: all but `path:` ones, which version control pins."""
-    found = {a.source for a in graph.actions.values() if a.source and not a.source.startswith("path:")}
-    return sorted(found)
+    return sorted(source for source in graph.sources if not source.startswith("path:"))
 
 
 def missing(graph: Graph, lock: Lock) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tunekit.cli.command import new_parser, open_store, project_root
-from tunekit.errors import LockError, TunekitError
+from tunekit.errors import LockError, TunekitError, UsageError
 from tunekit.plan.unchanged import unchanged
 
 if TYPE_CHECKING:  # a no-op imports none of these
@@ -22,7 +22,9 @@ def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "build",
         "Build targets (default: those of [project] default). Only what is stale runs.",
-        "tunekit build\ntunekit build run:grpo --set run:grpo.seed=2\ntunekit build --locked --json    (CI)",
+        "tunekit build\ntunekit build run:grpo --set run:grpo.seed=2\ntunekit build --locked --json    (CI)\n"
+        "tunekit build --finish run:sft      (after Ctrl-C: keep what its last checkpoint has, build the rest)\n"
+        "tunekit build --force run:sft       (train it in full after all)",
     )
     p.add_argument("labels", nargs="*", metavar="LABEL")
     p.add_argument("-n", "--dry-run", action="store_true", help="say what would run, and why")
@@ -32,6 +34,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-j", "--jobs", type=int, default=0, help="actions at once (default: what the cores allow)")
     p.add_argument("-k", "--keep-going", action="store_true", help="build what does not need what failed")
     p.add_argument("--force", action="append", default=[], metavar="LABEL", help="run it again: a new attempt")
+    p.add_argument(
+        "--finish", action="append", default=[], metavar="LABEL",
+        help="stop a run early and keep it: its last checkpoint becomes the result, no further step is taken",
+    )  # fmt: skip
     p.add_argument("--set", action="append", default=[], metavar="LABEL.KEY=VALUE", dest="overrides")
     p.add_argument("--trust", action="store_true", help="run this project's code, this time")
     p.add_argument("--json", action="store_true", help="events as JSON lines")
@@ -40,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     root, store = project_root(args), open_store()
-    if not (args.overrides or args.force or args.dry_run):
+    if not (args.overrides or args.force or args.finish or args.dry_run):
         done = unchanged(root, store.root, args.labels)
         if done is not None:
             return _nothing_to_do(len(done), args.json)
@@ -50,11 +56,35 @@ def run(args: argparse.Namespace) -> int:
     labels = wanted(planner, args.labels)
     planner = _locked(planner, args, root, store)
     planner.forced = set(wanted(planner, args.force)) if args.force else set()
+    finish = _finishing(planner, labels, args.finish) if args.finish else frozenset()
     if args.dry_run:
         from tunekit.report.plan import show_plan
 
+        if finish:
+            names = [label for label in planner.nodes if planner.nodes[label].key in finish]
+            print(f"{', '.join(names)}: would be finished early, from the last checkpoint", file=sys.stderr)
         return show_plan(planner, labels, as_json=args.json)
-    return _build(planner, labels, args)
+    return _build(planner, labels, args, finish)
+
+
+def _finishing(planner: Planner, labels: list[str], asked: list[str]) -> frozenset[str]:
+    """Keys of the runs to end early; `labels` gets those of them that it does not build already."""
+    from tunekit.build.finish import early, key_to_finish
+    from tunekit.plan.project import wanted
+    from tunekit.store import records
+
+    runs = wanted(planner, asked)
+    both = sorted(planner.forced.intersection(runs))
+    if both:
+        raise UsageError(f"--force trains {both[0]} anew, --finish ends it early: choose one", slug="finish-and-force")
+    built = set(planner.graph.closure(labels))
+    labels += [label for label in runs if label not in built]
+    planner.plan(labels)
+    keys = {label: key_to_finish(planner, label) for label in runs}
+    for label in [label for label, key in keys.items() if not key]:
+        how = early(records.lookup(planner.store, planner.nodes[label].key) or {})
+        print(f"{label} is built{f' ({how})' if how else ''}: nothing is to finish", file=sys.stderr)
+    return frozenset(keys.values()) - {""}
 
 
 def _nothing_to_do(count: int, as_json: bool) -> int:
@@ -97,12 +127,13 @@ def _check_environment(planner: Planner) -> None:
                         hint="pip install -c <(python -m tunekit env --constraints) …")  # fmt: skip
 
 
-def _build(planner: Planner, labels: list[str], args: argparse.Namespace) -> int:
+def _build(planner: Planner, labels: list[str], args: argparse.Namespace, finish: frozenset[str]) -> int:
     from tunekit.build.builder import Builder, Options
     from tunekit.report.listen import listener
 
     offline = args.offline or args.frozen
-    options = Options(args.jobs, args.keep_going, args.trust or os.environ.get("TUNEKIT_TRUST") == "1", offline)
+    trusted = args.trust or os.environ.get("TUNEKIT_TRUST") == "1"
+    options = Options(args.jobs, args.keep_going, trusted, offline, finish)
     with listener(as_json=args.json) as listen:
         builder = Builder(planner, labels, options, listen)
         try:
@@ -111,10 +142,9 @@ def _build(planner: Planner, labels: list[str], args: argparse.Namespace) -> int
                 {"type": "summary", "executed": result.executed, "fresh": result.fresh, "failed": list(result.failed)}
             )
         finally:
-            planner.prune()
-            if builder.links is not None and not args.overrides:
+            if builder.links is not None and not (args.overrides or args.finish):
                 planner.state.complete(args.labels, builder.links)
-            planner.state.save()
+            planner.save()
     return _exit_code(list(result.failed.values()))
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tunekit.cli.command import new_parser, open_store, print_json, project_root
 from tunekit.errors import TunekitError
-from tunekit.hashing import hex_of
 from tunekit.store.store import Store
 
 
@@ -53,7 +52,7 @@ def _staging(root: Path, store: Store) -> list[Path]:
     found = []
     for key in sorted(_keys(root, store)):
         path = store.staging(key)
-        if path.is_dir() and not leases.held(store.root / "leases" / hex_of(key)):
+        if path.is_dir() and not leases.held(store, key):
             found.append(path)
     return found
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tunekit.cli.command import new_parser
 from tunekit.cli.reading import Found, chosen, find, read_planner, record_of
 from tunekit.errors import StoreError, UsageError
-from tunekit.hashing import hex_of
 from tunekit.store import leases
 
 _PAUSE = 0.2
@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.attempt and found.node.key:
         unfinished = store.staging(found.node.key) / "log.txt"
         if unfinished.is_file():
-            lease = store.root / "leases" / hex_of(found.node.key)
-            _print(unfinished, lease if args.follow else None)
+            goes_on = (lambda: leases.held(store, found.node.key)) if args.follow else None
+            _print(unfinished, goes_on)
             return 0
     print(_published(found, args.attempt), end="")
     return 0
@@ -54,11 +54,11 @@ def _published(found: Found, attempt: str) -> str:
         raise StoreError(f"the log of {found.label} is not in the store any more", slug="missing-log") from None
 
 
-def _print(path: Path, lease: Path | None) -> None:
-    """Copy the log to stdout; with a lease, go on for as long as some process holds it."""
+def _print(path: Path, goes_on: Callable[[], bool] | None) -> None:
+    """Copy the log to stdout; with `goes_on`, as long as that says so."""
     with open(path, errors="replace") as log:
         while True:
-            running = lease is not None and leases.held(lease)  # before reading: what comes after is in the next round
+            running = goes_on is not None and goes_on()  # before reading: what comes after is in the next round
             while block := log.read(1 << 16):
                 sys.stdout.write(block)
             sys.stdout.flush()

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     found = find(read_planner(args), args.label)
     record = need_record(found, last=args.last)
     digest = output_of(record, found.output)
-    if not found.planner.present(digest):
+    if not found.planner.presence.present(digest):
         message = f"{found.label} was built, but its files are not in the store any more"
         raise StoreError(message, slug="missing-artifact", hint=f"tunekit build {found.label}")
     path = artifacts.view(found.planner.store, digest)

@@ -15,6 +15,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("labels", nargs="*", metavar="LABEL")
     p.add_argument("--set", action="append", default=[], metavar="LABEL.KEY=VALUE", dest="overrides")
+    p.add_argument("--all", action="store_true", help="list fresh actions, too")
     p.add_argument("--json", action="store_true")
     return p
 
@@ -25,4 +26,4 @@ def run(args: argparse.Namespace) -> int:
     from tunekit.report.plan import show_plan
 
     planner = read_planner(args)
-    return show_plan(planner, wanted(planner, args.labels), as_json=args.json)
+    return show_plan(planner, wanted(planner, args.labels), as_json=args.json, fresh=args.all)

@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Any
 
+from tunekit.build.finish import early
 from tunekit.cli.command import open_store, print_json, project_root
 from tunekit.errors import UsageError
 from tunekit.plan.planner import FRESH, Planner
@@ -25,6 +26,9 @@ def rebuild(args: argparse.Namespace) -> int:
         raise UsageError(f"{label} {why}", slug="not-built", hint=f"tunekit build {label}")
     old = records.lookup(planner.store, node.key)
     assert old is not None
+    if early(old):
+        message = f"{label} was {early(old)}: trained in full it is another result"
+        raise UsageError(message, slug="finished-early", hint=f"tunekit build --force {label}")
     new = _again(planner, label, args)
     return _report(planner, old, new, as_json=args.json)
 
@@ -40,7 +44,7 @@ def _again(planner: Planner, label: str, args: argparse.Namespace) -> dict[str, 
     trusted = args.trust or os.environ.get("TUNEKIT_TRUST") == "1"
     listen = (lambda event: None) if args.json else Lines().take
     result = Builder(planner, [label], Options(trust=trusted), listen).run()
-    planner.state.save()
+    planner.save()
     if label in result.failed:
         raise result.failed[label]
     return next(r for r in records.attempts(planner.store, key) if r["attempt"] not in known)

@@ -96,8 +96,10 @@ def _at(output: str) -> str:
 def _made(record: dict[str, Any] | None) -> list[str]:
     if record is None:
         return []
+    from tunekit.build.finish import early
     from tunekit.report.clock import ago, stamp
     from tunekit.report.figures import seconds
 
     when = f"{stamp(record['started'])} ({ago(record['started'])}), took {seconds(record['seconds'])}"
-    return ["", f"made  {when}, by attempt {record['attempt']}"]
+    note = f"; {how}" if (how := early(record)) else ""
+    return ["", f"made  {when}, by attempt {record['attempt']}{note}"]

@@ -42,6 +42,11 @@ def batch_of(spec: Run) -> Batch:
             slug="batch-remainder",
             hint="accumulation = batch_size / (micro_batch_size x devices) must be whole",
         )
+    return accumulated(spec, micro, world)
+
+
+def accumulated(spec: Run, micro: int, world: int) -> Batch:
+    """A step of a run in forward passes of `micro` rows on `world` devices."""
     return Batch(spec.batch_size, micro, spec.batch_size // (micro * world), world)
 
 

@@ -9,6 +9,8 @@ import torch
 
 from tunekit.engine.adapters import with_new_adapter
 from tunekit.errors import ActionError
+from tunekit.methods.spec import Run
+from tunekit.protocol import Request
 from tunekit.steps.adapter.spec import Adapter
 
 if TYPE_CHECKING:
@@ -34,6 +36,22 @@ class Loaded(NamedTuple):
 
         found = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         return cast("PreTrainedModel", found)
+
+
+def load_run(spec: Run, request: Request) -> Loaded:
+    """The policy that a run starts from: its `base`, with the `adapter` that it continues or the new one of its spec.
+
+    Raises what `load_policy` does.
+    """
+    adapter = request.maybe("adapter")
+    return load_policy(
+        request.one("base").path,
+        adapter.path if adapter else None,
+        spec.adapter if isinstance(spec.adapter, Adapter) else None,
+        dtype=spec.dtype,
+        attn=spec.attn,
+        seed=spec.seed,
+    )
 
 
 def load_policy(

@@ -41,13 +41,26 @@ def find_checkpoint(staging: str, settings: dict[str, Any], events: Events) -> P
             events.warning("staging-discarded", f"started over, not resumed: {said}", fields=changed)
         shutil.rmtree(root)
         root.mkdir()
+    write_durably(root / _SETTINGS, settings)
+    return _newest(root)
+
+
+def last_checkpoint(staging: str) -> tuple[Path, dict[str, Any]] | None:
+    """The newest whole checkpoint and the numeric settings that it was made under, whatever they are now: for a run
+    that is ended there, since no step is taken that could mix the bits of two settings."""
+    root = train_dir(staging)
+    newest, settings = _newest(root), _read(root / _SETTINGS)
+    return (newest, settings) if newest and settings else None
+
+
+def _newest(root: Path) -> Path | None:
+    """The whole checkpoint of the highest step; broken ones are removed."""
     whole = []
     for path in root.glob("checkpoint-*"):
         if is_complete(path):
             whole.append(path)
         else:
             shutil.rmtree(path)
-    write_durably(root / _SETTINGS, settings)
     return max(whole, key=step_of, default=None)
 
 

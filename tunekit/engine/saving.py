@@ -16,6 +16,7 @@ from typing import Any
 from tunekit.engine import weights
 from tunekit.engine.loading import Loaded
 from tunekit.errors import ActionError
+from tunekit.protocol import Request
 
 # Where a file came from or which library wrote it: a record's business.
 _DROPPED = {
@@ -27,6 +28,12 @@ _DROPPED = {
     "local_files_only",
     "auto_mapping",
 }
+
+
+def save_run(loaded: Loaded, request: Request, out: str | Path) -> None:
+    """What a run trained as an artifact in `out`; see `save_policy`."""
+    label = request.provenance.get("base_label", "")
+    save_policy(loaded, request.one("base").path, out, request.staging, label)
 
 
 def save_policy(loaded: Loaded, base: str, out: str | Path, staging: str | Path, base_label: str = "") -> None:

@@ -1,14 +1,17 @@
-"""Run a trainer of TRL or Transformers to its end, from wherever staging stands."""
+"""Run a trainer of TRL or Transformers to its end, from wherever staging stands; or end it right there."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tunekit.engine.arguments import accumulated
 from tunekit.engine.callbacks import Reporter, metrics_of
 from tunekit.engine.effective import check_took_effect, numeric_settings
 from tunekit.engine.loading import Loaded
-from tunekit.engine.resume import CheckpointMarker, find_checkpoint, step_of
+from tunekit.engine.resume import CheckpointMarker, find_checkpoint, last_checkpoint, step_of
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
 from tunekit.protocol import Events, Request
@@ -18,19 +21,23 @@ def train(
     trainer: Any, spec: Run, loaded: Loaded, request: Request, events: Events, drop: tuple[str, ...] = ()
 ) -> list[dict[str, float]]:
     """Train to the last step, continuing the newest whole checkpoint in staging; returns the metrics history.
+    A request to `finish` takes no step: model and trainer are then what they were at that checkpoint.
 
     `drop`: logged figures that restart with the process and so do not belong into the history.
-    Raises ActionError: `setting-without-effect`, `nothing-to-train`, `diverged`, `out-of-memory`.
+    Raises ActionError: `setting-without-effect`, `nothing-to-train`, `diverged`, `out-of-memory`, `no-checkpoint`.
     """
     check_took_effect(spec, loaded, trainer.args)
-    checkpoint = find_checkpoint(request.staging, numeric_settings(spec, loaded), events)
     trainer.add_callback(Reporter(events, drop))
     trainer.add_callback(CheckpointMarker())
-    events.effective(resumed_from_step=step_of(checkpoint) if checkpoint else 0)
     import torch
 
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if request.finish:
+            _finish(trainer, spec, request, events)
+        else:
+            checkpoint = find_checkpoint(request.staging, numeric_settings(spec, loaded), events)
+            events.effective(resumed_from_step=step_of(checkpoint) if checkpoint else 0)
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as e:
         raise ActionError(
             f"the device is out of memory: {e}",
@@ -46,3 +53,49 @@ def train(
             hint="lower learning_rate or max_grad_norm, or look at the data",
         )
     return history
+
+
+def _finish(trainer: Any, spec: Run, request: Request, events: Events) -> None:
+    """Bring a trainer to where its last checkpoint stands, as if that step had been its last one."""
+    found = last_checkpoint(request.staging)
+    if found is None:
+        raise ActionError(
+            "there is no whole checkpoint to finish from",
+            slug="no-checkpoint",
+            hint="train it without --finish; every `checkpoint_steps` steps it leaves a checkpoint",
+        )
+    checkpoint, settings = found
+    trainer.add_callback(_Stop())
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+        raise AssertionError("a step was taken")
+    except _Finished:
+        pass
+    if trainer.args.eval_strategy != "no" and not _evaluated(trainer.state):
+        trainer.evaluate()  # as after a last step: `best` may need it, and the loss at the end is told
+    batch = accumulated(spec, settings["micro_batch_size"], settings["world_size"])
+    events.effective(
+        **settings,  # those that took effect when its steps were taken
+        batch=batch._asdict(),
+        resumed_from_step=trainer.state.global_step,
+        finished_early={"step": trainer.state.global_step, "of": trainer.state.max_steps},
+    )
+
+
+def _evaluated(state: TrainerState) -> bool:
+    """Whether the evaluation of the step it stands at is in the history."""
+    return any(e["step"] == state.global_step and "eval_loss" in e for e in state.log_history)
+
+
+class _Finished(Exception):
+    """Not an error: everything is loaded, and no step shall follow."""
+
+
+class _Stop(TrainerCallback):
+    """Leaves `train()` when weights and state of the checkpoint are there and all other callbacks know of it: the
+    last moment before a step that a documented seam of the trainer offers."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        raise _Finished

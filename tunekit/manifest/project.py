@@ -12,6 +12,7 @@ from tunekit.errors import DeclarationError, Problem, UsageError, nearest
 from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
 from tunekit.manifest.find import MANIFEST
+from tunekit.manifest.method import Methods
 from tunekit.manifest.recipe import Recipe, find, load_recipes, merged
 from tunekit.manifest.toml import Document, non_finite, read, read_inside
 from tunekit.spec import Spec, operational
@@ -40,7 +41,8 @@ class Target(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """`files`: what was read (for the state cache); `globs`: (folder, pattern) pairs whose matches were read."""
+    """`files`: the TOML that was read, `folders`: where more of it would be found, `code`: the methods that were read
+    (all of it for the state cache)."""
 
     root: Path
     settings: ProjectSettings
@@ -48,6 +50,7 @@ class Manifest(NamedTuple):
     recipes: dict[str, Recipe]
     files: list[Path]
     folders: list[Path]
+    code: list[Path] = []
 
 
 def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
@@ -69,19 +72,20 @@ def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
     recipes = load_recipes(root, problems)
     raw = _tables(documents, problems)
     _override(raw, overrides)
+    methods = Methods(root)
     targets: dict[str, Target] = {}
     for label, (values, where) in raw.items():
-        target = _target(label, values, where, recipes, problems)
+        target = _target(label, values, where, recipes, methods, problems)
         if target is not None:
             targets[str(label)] = target
-    _check_recipes(recipes, problems)
+    _check_recipes(recipes, methods, problems)
     if isinstance(settings, ProjectSettings):
         _check_default(settings.default, raw, place, problems)
     files += [r.path for r in recipes.values()]
     folders += [root / "recipes"]
     if not isinstance(settings, ProjectSettings):
         raise DeclarationError(problems)
-    return Manifest(root, settings, targets, recipes, files, folders)
+    return Manifest(root, settings, targets, recipes, files, folders, methods.files)
 
 
 def _documents(
@@ -183,11 +187,17 @@ def _check_default(default: list[str], raw: Raw, place: Place, problems: list[Pr
 
 
 def _target(
-    label: Label, values: dict[str, Any], place: Place, recipes: dict[str, Recipe], problems: list[Problem]
+    label: Label,
+    values: dict[str, Any],
+    place: Place,
+    recipes: dict[str, Recipe],
+    methods: Methods,
+    problems: list[Problem],
 ) -> Target | None:
     inherited: frozenset[str] = frozenset()
     if label.kind != "run":
         kind = kinds.TARGETS[label.kind]
+        struct = kind.spec_type()
     else:
         if "recipe" in values:
             recipe = find(values["recipe"], recipes, place, problems)
@@ -196,38 +206,33 @@ def _target(
                 return None
             inherited = frozenset(recipe.document.values) - set(rest)
             values = merged(recipe.document.values, rest)
-        found = _method(values, place, problems)
+        found = methods.find(values, place, problems)
         if found is None:
             return None
-        kind = found
-    spec = convert(values, kind.spec_type(), place, problems)
+        kind, struct = found
+        values = _settings(values, kind)
+    spec = convert(values, struct, place, problems)
     return Target(label, spec, place, kind, inherited) if spec is not None else None
 
 
-def _method(values: dict[str, Any], place: Place, problems: list[Problem]) -> kinds.Kind | None:
-    known = [name.removeprefix("run.") for name in kinds.METHODS]
-    method = values.get("method")
-    if method in known:
-        return kinds.METHODS[f"run.{method}"]
-    message = f"unknown method `{method}`" if method else "`method` is missing"
-    slug = "unknown-method" if method else "missing-key"
-    problems.append(place.problem(slug, message, "method" if method else "", nearest(str(method), known)))
-    return None
+def _settings(values: dict[str, Any], kind: kinds.Kind) -> dict[str, Any]:
+    """A run's table for its struct: the file of a project's method is in its kind, and its struct has the base's."""
+    return {k: v for k, v in values.items() if not (kind.file and k == "method")}
 
 
-def _check_recipes(recipes: dict[str, Recipe], problems: list[Problem]) -> None:
+def _check_recipes(recipes: dict[str, Recipe], methods: Methods, problems: list[Problem]) -> None:
     """A recipe is checked whether a target uses it or not: known keys with right types, nothing required."""
     from tunekit.spec import fields_of
 
     for recipe in recipes.values():
         place = Place(recipe.document, ())
-        kind = _method(recipe.document.values, place, problems)
-        if kind is None:
+        method = methods.find(recipe.document.values, place, problems)
+        if method is None:
             continue
-        spec_type = kind.spec_type()
+        kind, spec_type = method
         required = {n for n, i in fields_of(spec_type).items() if i.required}
         found: list[Problem] = []
-        convert(recipe.document.values, spec_type, place, found)
+        convert(_settings(recipe.document.values, kind), spec_type, place, found)
         problems.extend(
             p for p in found if not (p.slug == "missing-key" and any(f"`{n}`" in p.message for n in required))
         )

@@ -177,10 +177,10 @@ def build_graph(manifest: Manifest, problems: list[Problem]) -> tuple[Graph, lis
     if cycle:
         raise DeclarationError([cycle_problem(cycle)])
     versions = {a.kind: kind_of(a.kind).version for a in actions.values()}
-    stamps = {label: stamp(a, versions[a.kind]) for label, a in actions.items()}
-    graph = Graph(actions, targets, [], versions, stamps)
+    stamped = {label: a._replace(stamp=stamp(a, versions[a.kind])) for label, a in actions.items()}
+    graph = Graph.of(stamped, targets, versions)
     default = manifest.settings.default or _ends(graph)
-    return graph._replace(default=default), list(scope.code_files.values())
+    return graph._replace(default=default), [*manifest.code, *scope.code_files.values()]
 
 
 def _ends(graph: Graph) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
 from tunekit.label import Label
@@ -26,7 +26,11 @@ class DataItem(Spec, frozen=True, kw_only=True):
 class Run(Spec, frozen=True, kw_only=True):
     """Settings shared by all methods. Names are TRL's and Transformers' but for the batch and step counts."""
 
-    method: Annotated[str, semantic("`sft`, `grpo`, or a method of an installed package.")]
+    FILE: ClassVar[str] = ""  # the project's file that the method is in: set on the struct that is read from it
+
+    method: Annotated[str, semantic("`sft`, `grpo`, a method of an installed package, or a file of the project.")] = (
+        "rows"
+    )
     model: Annotated[str, semantic("The policy to start from: `model:`, `run:` or `merge:` label.")]
     data: Annotated[list[str | DataItem], semantic("Datasets: labels or tables.", min_length=1)]
     adapter: Annotated[
@@ -144,16 +148,17 @@ def run_action(
     code: list[str] | None = None,
     after: list[str] | None = None,
 ) -> Action:
-    """The training action. `fields` are added to the semantic ones; `adapter` is inlined."""
+    """The training action. `fields` are added to the semantic ones; `adapter` is inlined. The file of a project's
+    method is code of the action, and says what kind it is."""
     from tunekit.spec import plain
 
     action = action_of(
         label,
-        f"run.{spec.method}",
+        f"run.{spec.method}" + (f":{spec.FILE}" if spec.FILE else ""),
         spec,
         drop=REFERENCES + drop,
         inputs=inputs,
-        code=code or [],
+        code=list(dict.fromkeys([*(code or []), *([spec.FILE] if spec.FILE else [])])),
         files=spec.files,
         packages=spec.packages,
         seed=spec.seed,
@@ -170,3 +175,14 @@ def tokens_of(owner: Label, items: list[DataItem], tokenizer: Edge, key: str, sc
     """Add the `#tokens` action of a run and return its edge."""
     token_items = [TokenItem(format=item_format(scope, i.dataset, key), train_on=i.train_on) for i in items]
     return scope.add(tokens_action(owner, token_items, [scope.dataset(i.dataset, key) for i in items], tokenizer))
+
+
+def derive(label: Label, spec: Run, scope: Scope) -> None:
+    """Of a project's method that is made of `Run` alone: it reads the rows of its datasets as they are."""
+    from tunekit.spec import plain
+
+    items = items_of(spec)
+    inputs, adapter, _ = start_of(label, spec, scope)
+    inputs["data"] = [scope.dataset(i.dataset, "data") for i in items]
+    fields = {"data": [{k: v for k, v in plain(i).items() if k != "dataset"} for i in items]}
+    scope.add(run_action(label, spec, inputs, adapter, fields=fields))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+_OURS = ("tunekit", "tunekit_kernels")
+
 
 def closure(root: Path, file: str) -> tuple[list[str], list[str]]:
     """Files (the given one first, then sorted) and candidate paths that do not exist but would change the closure.
 
-    Only modules inside `root` count; a name that resolves to no file there is an installed package.
+    Only modules inside `root` count; a name that resolves to no file there is an installed package. tunekit's own
+    modules never count, also where `root` is its clone: a kind's version stands for them.
     """
     seen: dict[str, None] = {}
     absent: dict[str, None] = {}
@@ -20,6 +23,8 @@ def closure(root: Path, file: str) -> tuple[list[str], list[str]]:
             continue
         seen[current] = None
         for module, level in _imports(root / current):
+            if not level and module.partition(".")[0] in _OURS:
+                continue
             for candidate in _candidates(root, current, module, level):
                 if (root / candidate).is_file():
                     stack.append(candidate)

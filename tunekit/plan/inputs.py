@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from tunekit.hashing import sha256_bytes
 from tunekit.lockfile import Lock
@@ -18,6 +19,7 @@ class Inputs:
         self.root = root
         self.state = state
         self.lock = lock
+        self.environment: dict[str, Any] | None = None  # what `build.environment` found, once
         self._versions: dict[str, str] | None = None
         self._code: dict[str, dict[str, str]] = {}
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from tunekit.derive import Action, Edge
 from tunekit.errors import DeclarationError, Problem
 from tunekit.graph import Graph
-from tunekit.hashing import PREFIX, hex_of, sha256_bytes, sha256_file
+from tunekit.hashing import sha256_bytes
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.preimage import action_key, preimage
+from tunekit.plan.presence import Presence
 from tunekit.plan.reason import Reason, difference
-from tunekit.plan.state import ABSENT, State, signature
-from tunekit.store import artifacts, records
+from tunekit.plan.state import State, site_signature
+from tunekit.store import records
 from tunekit.store.store import Store
 
 FRESH, STALE, BLOCKED, UNLOCKED = "fresh", "stale", "blocked", "unlocked"
@@ -25,17 +24,23 @@ class Node:
     """One action as planned. `outputs` (role → artifact digest) is None while unknown; `present`: all their
     objects are in the store; `run`: the build has to execute it."""
 
-    __slots__ = ("action", "image", "key", "outputs", "present", "reasons", "run", "state")
+    __slots__ = ("_graph", "image", "key", "label", "outputs", "present", "reasons", "run", "stamp", "state")
 
-    def __init__(self, action: Action) -> None:
-        self.action = action
+    def __init__(self, graph: Graph, label: str) -> None:
+        self._graph = graph
+        self.label = label
         self.state = STALE
         self.key = ""
+        self.stamp = ""
         self.outputs: dict[str, str] | None = None
         self.present = False
         self.run = False
         self.reasons: list[Reason] = []
         self.image: dict[str, Any] = {}
+
+    @property
+    def action(self) -> Action:
+        return self._graph.actions[self.label]
 
 
 class Planner:
@@ -46,36 +51,92 @@ class Planner:
         self.state = state
         self.store = store
         self.inputs = inputs
+        self.presence = Presence(state, store)
         self.nodes: dict[str, Node] = {}
         self.forced: set[str] = set()
-        self._objects = str(store.root / "objects") + "/"
+        self._sure: set[str] = set()  # labels whose memo was held against the present, and stands
+        self._suspects: set[str] | None = None
         if state.store != str(store.root):
-            state.memo, state.trees, state.views, state.objects, state.done = {}, {}, {}, {}, {}
+            state.forget_results()
             state.store = str(store.root)
 
     def plan(self, labels: Iterable[str]) -> dict[str, Node]:
         """Nodes of the labels and all they need, in order, with `run` set on those that a build must execute."""
         order = self.graph.closure(labels)
-        for label in order:
-            self.evaluate(label)
+        if self._suspects is None:
+            self._suspects = self._possibly_changed()
+        self._evaluate_all(order, self._suspects | self.forced)
         self.mark(order, labels)
         return {label: self.nodes[label] for label in order}
+
+    def _evaluate_all(self, order: list[str], suspects: set[str]) -> None:
+        """Evaluate the suspects and what reads their new results; of the others the memo stands."""
+        links, whole = self.graph.links, self.presence.whole()
+        sources = {label: source for source, labels in self.graph.sources.items() for label in labels}
+        moved: set[str] = set()
+        for label in order:
+            known = self._known(label, sources.get(label))
+            if (
+                known
+                and label not in suspects
+                and moved.isdisjoint(links[label])
+                and whole.issuperset(known[1].values())
+            ):
+                node = self.nodes[label] = Node(self.graph, label)
+                node.key, node.outputs, node.present, node.state = known[0], known[1], True, FRESH
+                self._sure.add(label)
+            elif self.evaluate(label).outputs != (known and known[1]):
+                moved.add(label)
+
+    def _known(self, label: str, source: str | None) -> tuple[str, dict[str, str]] | None:
+        """Key and outputs of a label when it was last looked at."""
+        if source is None:
+            memo = self.state.memo.get(label)
+            return (memo[1], memo[2]) if memo else None
+        if source.startswith("path:"):
+            known = self.state.sources.get(source)
+            tree = known[0] if known else None
+        else:
+            tree = self.inputs.source(source)
+        return (tree, {"main": tree}) if tree else None
+
+    def _possibly_changed(self) -> set[str]:
+        """Labels whose memo may not be what their inputs from outside say now. Their users follow from them."""
+        state, graph = self.state, self.graph
+        if state.parsed or state.packages.get("site") != site_signature():
+            return set(graph.links)
+        found = set(state.unsure)
+        for source, labels in graph.sources.items():
+            known = state.sources.get(source)
+            if source.startswith("path:") and (known is None or not state.changed.isdisjoint(known[1])):
+                found.update(labels)
+        for file, labels in graph.code.items():
+            closure = state.closures.get(file)
+            if closure is None or not state.changed.isdisjoint(closure):
+                found.update(labels)
+        for file in state.changed & graph.files.keys():
+            found.update(graph.files[file])
+        return found
 
     def mark(self, order: list[str], labels: Iterable[str]) -> None:
         """Which nodes must run: the stale ones, and absent ones that a running or requested one needs."""
         wanted = set(labels)
+        for label in wanted:
+            node = self.nodes[label]
+            if node.present and not all([self.presence.listed(tree) for tree in (node.outputs or {}).values()]):
+                node.present, node.state, node.reasons = False, STALE, [Reason("missing")]
         for label in reversed(order):
             node = self.nodes[label]
             node.run = node.outputs is None or (label in wanted and not node.present)
             if node.run:
-                wanted.update(self.graph.needs(label))
+                wanted.update(self.graph.links[label])
         for label in order:
             node = self.nodes[label]
             if node.state == STALE and not node.run and node.outputs is not None:
                 node.state = FRESH  # its result is known, and nothing needs the bytes
 
     def evaluate(self, label: str) -> Node:
-        node = self.nodes[label] = Node(self.graph.actions[label])
+        node = self.nodes[label] = Node(self.graph, label)
         if node.action.source:
             self._fetch(node)
         else:
@@ -88,7 +149,7 @@ class Planner:
             node.state, node.reasons = UNLOCKED, [Reason("unlocked", node.action.source)]
             return
         node.key, node.outputs = tree, {"main": tree}
-        node.present = self.present(tree)
+        node.present = self.presence.present(tree)
         node.state = FRESH if node.present else STALE
         if not node.present:
             node.reasons = [Reason("missing")]
@@ -102,35 +163,37 @@ class Planner:
         if waiting:
             node.reasons = [*self._own_changes(node), *[Reason("upstream", name) for name in waiting]]
             return
-        stamp = self._stamp(action)
+        node.stamp = self._stamp(action)
         memo = self.state.memo.get(action.label)
-        if memo and memo[0] == stamp and action.label not in self.forced:
+        if memo and memo[0] == node.stamp and action.label not in self.forced:
             node.key = memo[1]
-            if all([self.present(tree) for tree in memo[2].values()]):
+            self._sure.add(action.label)
+            if self._present(memo[2]):
                 node.outputs, node.present, node.state = memo[2], True, FRESH
                 return
         node.image = self._image(action)
         node.key = action_key(node.image)
-        self._lookup(node, stamp)
+        self._lookup(node)
 
-    def _lookup(self, node: Node, stamp: str) -> None:
+    def _lookup(self, node: Node) -> None:
         label = node.action.label
         record = None if label in self.forced else records.lookup(self.store, node.key)
         if record is None:
             node.reasons = [Reason("forced")] if label in self.forced else self._why(node)
             return
         node.outputs = record["outputs"]
-        node.present = all([self.present(tree) for tree in node.outputs.values()])
+        node.present = self._present(node.outputs)
         if node.present:
             node.state = FRESH
-            self.remember(node, stamp)
+            self.remember(node)
         else:
             node.reasons = [Reason("missing")]
 
-    def remember(self, node: Node, stamp: str = "") -> None:
+    def remember(self, node: Node) -> None:
         """Keep the node's result in the state, with the signatures of its objects."""
         assert node.outputs is not None
-        self.state.memo[node.action.label] = [stamp or self._stamp(node.action), node.key, node.outputs]
+        self.state.memo[node.label] = [node.stamp, node.key, node.outputs]
+        self._sure.add(node.label)
         self.state.dirty = True
 
     # -- inputs ------------------------------------------------------------------------------
@@ -174,7 +237,7 @@ class Planner:
 
     def _stamp(self, action: Action) -> str:
         """A string that changes whenever the key may: compared with the one remembered, it saves hashing."""
-        parts = [self.graph.stamps[action.label]]
+        parts = [action.stamp]
         for edges in action.inputs.values():
             parts += [self._digest(action, edge) for edge in edges]
         if action.code or action.files:
@@ -187,88 +250,30 @@ class Planner:
         version = self.graph.versions[action.kind]
         return preimage(action, version, self.input_digests(action), self.code_digests(action), packages)
 
-    # -- store -------------------------------------------------------------------------------
+    def _present(self, outputs: dict[str, str]) -> bool:
+        return all([self.presence.present(tree) for tree in outputs.values()])
 
-    def present(self, tree: str) -> bool:
-        """Whether every object of an artifact is in the store and unchanged since it was checked."""
-        state = self.state
-        names = state.trees.get(tree)
-        if names is None:
-            entries = artifacts.read_tree(self.store, tree)
-            if entries is None:
-                return False
-            names = [os.path.relpath(self.store.tree(tree), self._objects)]
-            for e in entries:
-                path = self.store.object(e.digest)
-                if not path.is_file() or path.stat().st_size != e.size:
-                    return False
-                names.append(f"{path.parent.name}/{path.name}")
-            state.trees[tree] = names
-            state.dirty = True
-        known, base = state.objects, self._objects
-        if all([known.get(name) == signature(base + name) or self._object_ok(name) for name in names]):
-            return True
-        del state.trees[tree]
-        state.dirty = True
-        return False
+    # -- what is kept ------------------------------------------------------------------------
 
-    def _object_ok(self, name: str) -> bool:
-        """Signature of an object against the one recorded; another one: its bytes are hashed again."""
-        path = self._objects + name
-        sig = signature(path)
-        known = self.state.objects.get(name)
-        if sig == known:
-            return True
-        self.state.dirty = True
-        if sig == ABSENT or (known is not None and not self._as_named(path)):
-            self.state.objects.pop(name, None)
-            return False
-        self.state.objects[name] = sig
-        return True
-
-    def _as_named(self, path: str) -> bool:
-        """Whether an object's bytes, or a tree's entries, are what their name says; if not, they are put away."""
-        file = Path(path)
-        if path.startswith(self._objects + "../"):
-            return artifacts.read_tree(self.store, PREFIX + file.name) is not None
-        if hex_of(sha256_file(file)) == file.name:
-            return True
-        artifacts.quarantine(self.store, file)
-        return False
-
-    def view(self, tree: str) -> Path:
-        """The artifact as a directory for workers and people, mended where somebody edited it. Its folders'
-        signatures stand with those of the objects, so that a no-op notices."""
-        path = self.store.view(tree)
-        names, objects = self.state.views.get(tree), self.state.objects
-        if not names or any(objects.get(n) != signature(self._objects + n) for n in names):
-            artifacts.view(self.store, tree)
-            folders = [path, *{p for p in path.rglob("*") if p.is_dir() and not p.is_symlink()}]
-            names = self.state.views[tree] = [os.path.relpath(folder, self._objects) for folder in folders]
-            objects.update({name: signature(self._objects + name) for name in names})
-            self.state.dirty = True
-        return path
-
-    def prune(self) -> None:
-        """Forget results that nothing refers to any more, so that their going is not taken for a change."""
-        state = self.state
+    def save(self) -> None:
+        """Write the state, without results that nothing refers to any more: their going is no change."""
+        state, graph = self.state, self.graph
         keep = {t for memo in state.memo.values() for t in memo[2].values()} | {s[0] for s in state.sources.values()}
         keep |= {t for n in self.nodes.values() if n.outputs for t in n.outputs.values()}
-        state.memo = {label: memo for label, memo in state.memo.items() if label in self.graph.actions}
+        state.memo = {label: memo for label, memo in state.memo.items() if label in graph.links}
+        state.unsure = [label for label in state.memo if label not in self._sure]
         state.trees = {tree: names for tree, names in state.trees.items() if tree in keep}
-        state.views = {tree: names for tree, names in state.views.items() if tree in keep}
-        used = {name for names in (*state.trees.values(), *state.views.values()) for name in names}
-        state.objects = {name: sig for name, sig in state.objects.items() if name in used}
+        shown = {view.rpartition("/")[2] for links in state.done.values() for view in links.values()}
+        state.views = {name: names for name, names in state.views.items() if name in shown}
         self._prune_watch()
+        state.save()
 
     def _prune_watch(self) -> None:
         """Stop watching files that the graph does not name any more: their changes are nobody's."""
-        state, actions = self.state, self.graph.actions.values()
-        sources = {a.source for a in actions}
-        code = {file for a in actions for file in a.code}
-        state.sources = {s: found for s, found in state.sources.items() if s in sources}
-        state.closures = {file: found for file, found in state.closures.items() if file in code}
-        used = {*state.manifest, *(file for a in actions for file in a.files)}
+        state, graph = self.state, self.graph
+        state.sources = {s: found for s, found in state.sources.items() if s in graph.sources}
+        state.closures = {file: found for file, found in state.closures.items() if file in graph.code}
+        used = {*state.manifest, *graph.files}
         used.update(*(found[1] for found in state.sources.values()), *state.closures.values())
         if not used.issuperset(state.watch):
             state.watch = {path: sig for path, sig in state.watch.items() if path in used}

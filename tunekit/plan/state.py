@@ -1,9 +1,9 @@
 """The project's cache: what was true when it was last looked at, and the signatures that prove it still is.
 
-`.tunekit/state/index.json` (signatures, digests, results) and `graph.json` (the parsed graph). Both can be
-deleted at any time. A signature is (inode, size, mtime_ns, ctime_ns): ctime notices a restored mtime. A state
-counts only with a token of this user's, so one that comes with a clone does not. One read within 2 s of a change
-is not trusted: the file is hashed again next time.
+`.tunekit/state/index.json` is a line of signatures, which is all that a no-op reads, and a line of digests and
+results; `graph.json` is the parsed graph. Both can be deleted at any time. A signature is (inode, size, mtime_ns,
+ctime_ns): ctime notices a restored mtime. A state counts only with a token of this user's, so one that comes with
+a clone does not. One read within 2 s of a change is not trusted: the file is hashed again next time.
 """
 
 from __future__ import annotations
@@ -47,19 +47,21 @@ class State:
         self.code: dict[str, str] = {}
         self.closures: dict[str, list[str]] = {}
         self.packages: dict[str, Any] = {}
-        self.memo: dict[str, list[Any]] = {}
-        self.trees: dict[str, list[str]] = {}
-        self.views: dict[str, list[str]] = {}
-        self.objects: dict[str, str] = {}
-        self.done: dict[str, dict[str, str]] = {}
+        self.memo: dict[str, list[Any]] = {}  # label → [stamp, key, outputs]
+        self.unsure: list[str] = []  # labels whose memo the last build did not hold against the present
+        self.trees: dict[str, dict[str, str]] = {}  # artifact → {object: signature}
+        self.done: dict[str, dict[str, str]] = {}  # request → {link: view}
+        self.views: dict[str, dict[str, str]] = {}  # artifact that a link shows → {folder or list: signature}
         self.store = ""
         self.changed: set[str] = set()
         self.dirty = False
+        self.redrawn = False  # a view was made or mended: to be saved, but no change of any result
         self.completed = False
+        self.parsed = True  # the graph was read from TOML; False: it is the cached one
         self.frozen = False  # true: never saved
 
-    _GLANCE = ("watch", "manifest", "packages", "objects", "done", "store")
-    _REST = ("digests", "sources", "code", "closures", "memo", "trees", "views")
+    _GLANCE = ("watch", "manifest", "packages", "trees", "views", "done", "store")
+    _REST = ("digests", "sources", "code", "closures", "memo", "unsure")
 
     @classmethod
     def load(cls, root: Path, *, glance: bool = False) -> State:
@@ -67,7 +69,8 @@ class State:
         a no-op compares, and leaves the rest empty."""
         state = cls(root)
         try:
-            body = read_checked(state.folder / "index.json", glance=glance)
+            first, rest = read_checked(state.folder / "index.json")
+            body = json.loads(first) if glance else json.loads(first) | json.loads(rest)
             for name in cls._GLANCE if glance else cls._GLANCE + cls._REST:
                 setattr(state, name, body[name])
         except (OSError, ValueError, KeyError, TypeError):
@@ -80,14 +83,18 @@ class State:
         return state
 
     def save(self) -> None:
-        if not self.dirty or self.frozen:
+        if not (self.dirty or self.redrawn) or self.frozen:
             return
         if not self.completed:
             self.done = {}  # a build that failed, with the changes that it saw
         self._settle()
         glance, rest = ({name: getattr(self, name) for name in names} for names in (self._GLANCE, self._REST))
-        write_checked(self.folder / "index.json", glance, rest)
-        self.dirty = False
+        write_checked(self.folder / "index.json", line_of(glance), line_of(rest))
+        self.dirty = self.redrawn = False
+
+    def forget_results(self) -> None:
+        """Another store: none of the results is known to be there."""
+        self.memo, self.unsure, self.trees, self.done, self.views = {}, [], {}, {}, {}
 
     def complete(self, request: list[str], links: dict[str, str]) -> None:
         """Remember that a request is complete: link (relative to the root) → view. What was complete before a
@@ -113,13 +120,16 @@ class State:
         """The parsed graph, if no file that it came from has changed."""
         if not self.manifest or not self.changed.isdisjoint(self.manifest):
             return None
-        from tunekit.graph import Graph
+        from tunekit.plan.graph_file import unpack
 
         try:
-            body = read_checked(self.folder / "graph.json")
-            return Graph.from_json(body["graph"]) if body["site"] == site_signature() else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            head, *lines = read_checked(self.folder / "graph.json")
+            body = json.loads(head)
+            found = unpack(body["graph"], lines) if body["site"] == site_signature() else None
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
             return None
+        self.parsed = found is None
+        return found
 
     def save_graph(self, graph: Graph, paths: list[str]) -> None:
         self.manifest = paths
@@ -128,8 +138,11 @@ class State:
                 self._hash(path)
             else:
                 self.look(path)
-        body = {"site": site_signature(), "graph": graph.to_json()}  # an installed package may bring kinds
-        write_checked(self.folder / "graph.json", body)
+        from tunekit.plan.graph_file import pack
+
+        shape, lines = pack(graph)
+        head = {"site": site_signature(), "graph": shape}  # an installed package may bring kinds
+        write_checked(self.folder / "graph.json", line_of(head), *lines)
         self.dirty = True
 
     def look(self, path: str) -> str:
@@ -162,28 +175,26 @@ class State:
         return digest
 
 
-def write_checked(path: Path, *parts: dict[str, Any]) -> None:
-    """One line of JSON a part."""
+def line_of(part: dict[str, Any]) -> bytes:
+    return json.dumps(part, separators=(",", ":")).encode()
+
+
+def write_checked(path: Path, *lines: bytes) -> None:
+    """Lines of JSON, behind a line that says who wrote them and a checksum."""
     from tunekit.store.checked import seal
     from tunekit.store.disk import replace
 
-    first, *more = parts
-    lines = [json.dumps(part, separators=(",", ":")).encode() for part in ({"for": _made_by(), **first}, *more)]
-    replace(path, seal(b"\n".join(lines)))
+    replace(path, seal(b"\n".join([json.dumps(_made_by()).encode(), *lines])))
 
 
-def read_checked(path: Path, *, glance: bool = False) -> dict[str, Any]:
-    """What `write_checked` wrote, its parts as one (`glance`: only the first); ValueError if it is torn, of another
-    version, or not written by this user."""
+def read_checked(path: Path) -> list[bytes]:
+    """What `write_checked` wrote; ValueError if it is torn, of another version, or not written by this user."""
     from tunekit.store.checked import unseal
 
-    first, *more = (unseal(path.read_bytes()) or b"{}").split(b"\n")
-    body = dict(json.loads(first))
-    if body.pop("for", None) != _made_by():
+    head, *lines = (unseal(path.read_bytes()) or b"null").split(b"\n")
+    if json.loads(head) != _made_by():
         raise ValueError(f"{path} is not as we wrote it")
-    for part in [] if glance else more:
-        body |= json.loads(part)
-    return body
+    return lines
 
 
 def _young(sig: str) -> bool:
@@ -203,10 +214,11 @@ def _mtime(path: str) -> int:
         return 0
 
 
-def _made_by() -> list[str]:
+def _made_by() -> list[Any]:
     """What a state must name to be believed. The user's token is in no clone: a stranger cannot ship a state that
     says all is fresh."""
-    return [tunekit.__version__, sys.version, "state/3", _token()]
+    ours = os.stat(Path(tunekit.__file__).with_name("kinds.py"))  # versions of rooms, in a clone that is edited
+    return [tunekit.__version__, sys.version, "state/4", _token(), ours.st_size, ours.st_mtime_ns]
 
 
 def _token() -> str:

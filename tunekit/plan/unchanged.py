@@ -16,15 +16,17 @@ def unchanged(root: Path, store: Path, request: list[str]) -> dict[str, str] | N
     if done is None or state.changed or state.store != str(store):
         return None
     base = str(store / "objects") + "/"
-    stat, objects = os.stat, state.objects
+    stat = os.stat
     try:
-        for name, sig in objects.items():
-            s = stat(base + name)
-            if f"{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" != sig:
-                return None
+        shown = [state.views[view.rpartition("/")[2]] for view in done.values()]
+        for names in (*shown, *state.trees.values()):
+            for name, sig in names.items():
+                s = stat(base + name)
+                if f"{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}" != sig:
+                    return None
         for link, view in done.items():
             if os.readlink(root / link) != view:
                 return None
-    except OSError:
+    except (OSError, KeyError):
         return None
     return done if state.packages.get("site") == site_signature() else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tunekit.build.finish import early
 from tunekit.plan.planner import Planner
 from tunekit.report.clock import stamp
 from tunekit.report.figures import number, seconds
@@ -28,6 +29,7 @@ def card(planner: Planner, record: dict[str, Any], digest: str, *, adapter: bool
         _front(adapter) if weights else "",
         f"# {record['label']}\n\nMade by tunekit {record['environment']['tunekit']} on {stamp(record['started'])} "
         f"in {seconds(record['seconds'])} (`{record['kind']}`).",
+        f"Training was {early(record)}." if early(record) else "",
         _usage(adapter, with_base) if weights else "",
         _section("Settings", _rows(list(flat(record["spec"])))),
         _section("Result", [f"- {k}: {number(v)}" for k, v in flat(summary_of(record))]),
@@ -92,7 +94,8 @@ def _chain(made: list[dict[str, Any]]) -> list[str]:
             continue
         settings = json.dumps(r["spec"], ensure_ascii=False, sort_keys=True)
         short = settings if len(settings) <= 160 else settings[:159] + "…"
-        out.append(f"- `{r['label']}` ({r['kind']}): `{short}`")
+        note = f"; {how}" if (how := early(r)) else ""
+        out.append(f"- `{r['label']}` ({r['kind']}): `{short}`{note}")
     return out
 
 

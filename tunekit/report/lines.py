@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+from tunekit.build.finish import early
 from tunekit.report.figures import figures, seconds
 
 _EVERY = 10.0
@@ -61,7 +62,8 @@ class Lines:
         took = f"  {seconds(time.monotonic() - self._began[label])}" if label in self._began else ""
         how = "done" if event["how"] == "built" else event["how"]
         summary = event["record"].get("effective", {}).get("summary", {})
-        self.say(f"[{self.ended}/{self.total}] {how} {label}{took}{figures(summary)}")
+        note = f"  {text}" if (text := early(event["record"])) else ""
+        self.say(f"[{self.ended}/{self.total}] {how} {label}{took}{figures(summary)}{note}")
 
     def on_failed(self, event: dict[str, Any]) -> None:
         self.say(f"error[{event['slug']}]: {event['message']}", error=True)

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tunekit.build.finish import early
 from tunekit.report.figures import figures, number, seconds
 from tunekit.report.pace import Pace
 
@@ -103,7 +104,8 @@ class LiveView:
         took = f"{seconds(time.monotonic() - row.began)}" if row else ""
         summary = event["record"].get("effective", {}).get("summary", {})
         how = "done" if event["how"] == "built" else event["how"]
-        self._say(how, label, took + figures(summary), "green")
+        note = f"  {text}" if (text := early(event["record"])) else ""
+        self._say(how, label, took + figures(summary) + note, "green")
 
     def _fail(self, event: dict[str, Any]) -> None:
         self._running.pop(event["action"], None)

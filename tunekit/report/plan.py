@@ -9,8 +9,8 @@ from tunekit.plan.planner import FRESH, Node, Planner
 from tunekit.plan.reason import Reason
 
 
-def show_plan(planner: Planner, labels: list[str], *, as_json: bool) -> int:
-    """Print what a build of the labels would do. Exit code 0."""
+def show_plan(planner: Planner, labels: list[str], *, as_json: bool, fresh: bool = False) -> int:
+    """Print what a build of the labels would do; `fresh`: also the actions that it leaves alone. Exit code 0."""
     nodes = planner.plan(labels)
     if as_json:
         from tunekit.cli.command import print_json
@@ -19,9 +19,10 @@ def show_plan(planner: Planner, labels: list[str], *, as_json: bool) -> int:
         return 0
     runs = sum(n.run for n in nodes.values())
     print(f"{runs} to run, {len(nodes) - runs} fresh" if runs else f"nothing to do: {len(nodes)} actions fresh")
-    words = {label: _word(n) for label, n in nodes.items()}
-    width = max(map(len, words.values()))
-    print("\n".join([f"  {words[label]:<{width}}  {label}{_because(node)}" for label, node in nodes.items()]))
+    words = {label: word for label, n in nodes.items() if (word := _word(n)) != FRESH or fresh}
+    width = max(map(len, words.values()), default=0)
+    for label, word in words.items():
+        print(f"  {word:<{width}}  {label}{_because(nodes[label])}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tunekit.build.finish import early
 from tunekit.hashing import short
 from tunekit.plan.planner import Planner
 from tunekit.report.clock import ago, stamp
@@ -76,6 +77,7 @@ def _head(record: dict[str, Any]) -> list[str]:
         ("key", record["key"]),
         ("made", f"{stamp(record['started'])} ({ago(record['started'])}), took {seconds(record['seconds'])}"),
         ("attempt", record["attempt"]),
+        ("training", early(record)),
         ("commit", record["environment"]["commit"]),
         ("python", f"{record['environment']['python']}; {stack}" if stack else record["environment"]["python"]),
         ("source", record["source"]),
@@ -121,6 +123,7 @@ def _provenance(planner: Planner, record: dict[str, Any]) -> list[str]:
     for a in Provenance(planner).ancestors(record):
         source = f"  {a.record['source']}" if a.record and a.record["source"] else ""
         made = f"  {a.record['attempt']}" if a.record and not source else ""
+        made += f"  {how}" if a.record and (how := early(a.record)) else ""
         out.append(
             f"{'  ' * (a.depth + 1)}{a.role}: {a.label}  {short(a.digest)}{source or made}{' …' if a.seen else ''}"
         )

@@ -11,6 +11,12 @@ from tunekit.label import NAME
 from tunekit.manifest.project import ProjectSettings
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
+# A project's own method has its settings in a file, which no schema of a package knows.
+_OWN = {
+    "type": "object",
+    "properties": {"method": {"type": "string", "pattern": r"\.py$", "description": "A file of the project."}},
+    "required": ["method"],
+}
 _NAME = "^" + NAME.pattern.replace(r"\Z", "$")
 
 
@@ -25,7 +31,7 @@ def manifest_schema() -> dict[str, Any]:
     for struct in methods.values():
         _with_recipe(components[struct.__name__])
     tables = {name: _named(of[struct]) for name, struct in targets.items()}
-    tables["run"] = _named({"anyOf": [of[struct] for struct in methods.values()]})
+    tables["run"] = _named({"anyOf": [*(of[struct] for struct in methods.values()), _OWN]})
     reserved = {name: {"type": "object"} for name in ("environment", "store", "remote")}
     return {
         "$schema": _DRAFT,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunekit.share.roots import Live, live
-from tunekit.store import leases, records
+from tunekit.store import records
 from tunekit.store.store import Store
 
 FAILED = 7 * 86400.0  # staging of a failed attempt stays this long
@@ -50,7 +50,6 @@ def collect(store: Store, grace: float) -> Plan:
     """Do it: empty what is due, move what is dead, put back what turned out to live."""
     _rescue(store, list((store.root / "trash").iterdir()))  # what is wanted again since it was moved
     made = plan(store, grace)
-    _drop_leases(store, made.live.running)
     for due in made.expired:
         shutil.rmtree(store.root / due.path, ignore_errors=True)
     if made.dead:
@@ -59,14 +58,6 @@ def collect(store: Store, grace: float) -> Plan:
         if grace == 0:
             shutil.rmtree(moved, ignore_errors=True)
     return made
-
-
-def _drop_leases(store: Store, running: set[str]) -> None:
-    """Lease files of processes that were killed. Taken before they are removed, so that no holder loses one."""
-    for path in (store.root / "leases").iterdir():
-        lease = None if path.name in running else leases.acquire(store, "sha256:" + path.name)
-        if lease is not None:
-            lease.release()
 
 
 # -- what is dead --------------------------------------------------------------------------------

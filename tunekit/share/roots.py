@@ -13,7 +13,7 @@ from tunekit.errors import LockError, StoreError
 from tunekit.hashing import hex_of
 from tunekit.lockfile import load_lock
 from tunekit.parts import Made
-from tunekit.plan.state import read_checked
+from tunekit.plan.state import State
 from tunekit.store import artifacts, leases, records
 from tunekit.store.store import Store
 
@@ -47,11 +47,11 @@ def live(store: Store) -> Live:
     projects = [_project(_folder(p), store) for p in sorted((store.root / "roots").iterdir())]
     running, actions = set(), []
     since = time.time()
-    for lease in sorted((store.root / "leases").iterdir()):
-        if leases.held(lease):
-            running.add(lease.name)
-            since = min(since, lease.stat().st_mtime)
-            actions.append(_action(store, lease.name))
+    for folder in sorted((store.root / "staging").iterdir()):
+        if leases.held(store, "sha256:" + folder.name):
+            running.add(folder.name)
+            since = min(since, _begun(folder, since))
+            actions.append(_action(store, folder.name))
     roots = [*projects, *actions]
     trees = {t for r in roots for t in r.trees}
     objects: set[str] = set()
@@ -59,14 +59,22 @@ def live(store: Store) -> Live:
         for record in _records(store, *attempt):
             trees |= set(record["outputs"].values())
             objects |= {hex_of(d) for d in (record["log"], record["metrics"]) if d}
-            if record.get("parts"):  # "sha256:…" of a list
-                objects.add(hex_of(record["parts"]["list"]))
-                trees |= _parts_in(store, record["parts"]["list"])
+            if listed := records.parts_list(record):
+                objects.add(hex_of(listed))
+                trees |= _parts_in(store, listed)
     for tree in trees:
         objects |= _objects_of(store, tree)
     trees, objects = _with_parts(store, trees, objects)
     archives = {a for r in roots for a in r.archives}
     return Live(roots, {hex_of(t) for t in trees}, objects, archives, running, since)
+
+
+def _begun(staging: Path, now: float) -> float:
+    """When a running action began; one that has no request yet has published nothing."""
+    try:
+        return (staging / "request.json").stat().st_mtime
+    except FileNotFoundError:
+        return now
 
 
 def _folder(file: Path) -> Path:
@@ -114,7 +122,7 @@ def _links(root: Path, store: Store) -> set[str]:
 def _fresh(root: Path) -> set[str]:
     """Results that the project's state remembers: a target that went back to an old setting writes no history."""
     try:
-        memo = read_checked(root / ".tunekit" / "state" / "index.json")["memo"]
+        memo = State.load(root).memo
         return {tree for entry in memo.values() for tree in entry[2].values()}
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return set()

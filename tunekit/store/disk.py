@@ -19,7 +19,7 @@ def write_new(path: Path, data: bytes, tmp: Path) -> bool:
 
     The temporary file lies in `tmp` (same file system) and is linked into place, so a reader sees it whole.
     """
-    spare = tmp / f"{os.getpid()}-{os.urandom(6).hex()}"
+    spare = f"{tmp}/{os.getpid()}-{os.urandom(6).hex()}"
     fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
     try:
         try:

@@ -1,53 +1,65 @@
-"""Leases: only save duplicate work; nothing breaks without them. The kernel releases them when a process dies."""
+"""Leases: only save duplicate work; nothing breaks without them. The kernel releases them when a process dies.
+
+The lease of a key is a lock on its staging folder, so that taking one costs no file of its own.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 
-from tunekit.hashing import hex_of
 from tunekit.store.store import Store
 
 
 class Lease:
-    """A held lease. `release` removes the file, then the lock."""
+    """A held lease. `release` removes the staging folder if nothing is in it, then the lock."""
 
-    def __init__(self, path: Path, fd: int) -> None:
-        self._path = path
+    def __init__(self, folder: Path, fd: int) -> None:
+        self._folder = folder
         self._fd = fd
 
     def release(self) -> None:
-        os.unlink(self._path)
+        with contextlib.suppress(OSError):
+            os.rmdir(self._folder)
         os.close(self._fd)
 
 
 def acquire(store: Store, key: str) -> Lease | None:
-    """The lease of a key, or None while another process holds it."""
-    path = store.root / "leases" / hex_of(key)
+    """The lease of a key, or None while another process holds it. Makes the staging folder."""
+    folder = store.staging(key)
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = _open(folder)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             return None
-        # the holder before us may have removed the file between our open and our lock
+        # the holder before us may have removed the folder between our open and our lock
         try:
-            same = os.stat(path).st_ino == os.fstat(fd).st_ino
+            same = os.stat(folder).st_ino == os.fstat(fd).st_ino
         except FileNotFoundError:
             same = False
         if same:
-            os.ftruncate(fd, 0)
-            os.write(fd, f"{os.getpid()}\n".encode())
-            return Lease(path, fd)
+            return Lease(folder, fd)
         os.close(fd)
 
 
-def held(path: Path) -> bool:
-    """Whether some process holds this lease file."""
+def _open(folder: Path) -> int:
+    while True:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+        try:
+            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # its holder removed it in this moment
+
+
+def held(store: Store, key: str) -> bool:
+    """Whether some process holds the lease of a key."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(store.staging(key), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -51,6 +51,11 @@ def lookup(store: Store, key: str) -> dict[str, Any] | None:
     return None
 
 
+def any_of(store: Store, key: str) -> bool:
+    """Whether a key has any attempt."""
+    return store.actions(key).is_dir()
+
+
 def select(store: Store, record: dict[str, Any]) -> None:
     """Make an attempt the key's result: in place of an unreadable record, or of one whose objects are lost."""
     folder = store.actions(record["key"])
@@ -81,6 +86,12 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return record if whole else None
+
+
+def parts_list(record: dict[str, Any]) -> str:
+    """Digest of the object that lists a record's parts (tunekit.parts.Made); empty if it has none, or is old."""
+    parts = record.get("parts")
+    return str(parts.get("list", "")) if isinstance(parts, dict) else ""
 
 
 def add_part(store: Store, part: str, output: str) -> None:

@@ -5,8 +5,8 @@ trees/ab/<hex>          an artifact: its sorted [path, size, executable, sha256]
 views/<hex>/            an artifact as a real directory of relative links
 ac/ab/<hex>/            the records of an action key; `selected` is the first success
 parts/ab/<hex>          part key → artifact
-staging/<hex>/          what a running or killed action has so far
-leases/ roots/ tmp/ trash/ quarantine/
+staging/<hex>/          what a running or killed action has so far; a lock on it is the lease of its key
+roots/ tmp/ trash/ quarantine/
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tunekit.errors import StoreError
 from tunekit.hashing import hex_of
 
 LAYOUT = "1"
-_FOLDERS = ("objects", "trees", "views", "ac", "parts", "staging", "leases", "roots", "tmp", "trash", "quarantine")
+_FOLDERS = ("objects", "trees", "views", "ac", "parts", "staging", "roots", "tmp", "trash", "quarantine")
 
 
 def default_root() -> Path:
@@ -41,6 +41,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._base = str(root)  # joined as text: a path is asked for many times an action
 
     def ensure(self) -> Store:
         """Create the store if it is not there. Raises StoreError when it cannot be used."""
@@ -69,25 +70,25 @@ class Store:
 
     def object(self, digest: str) -> Path:
         h = hex_of(digest)
-        return self.root / "objects" / h[:2] / h
+        return Path(f"{self._base}/objects/{h[:2]}/{h}")
 
     def tree(self, digest: str) -> Path:
         h = hex_of(digest)
-        return self.root / "trees" / h[:2] / h
+        return Path(f"{self._base}/trees/{h[:2]}/{h}")
 
     def view(self, digest: str) -> Path:
-        return self.root / "views" / hex_of(digest)
+        return Path(f"{self._base}/views/{hex_of(digest)}")
 
     def actions(self, key: str) -> Path:
         h = hex_of(key)
-        return self.root / "ac" / h[:2] / h
+        return Path(f"{self._base}/ac/{h[:2]}/{h}")
 
     def part(self, key: str) -> Path:
         h = hex_of(key)
-        return self.root / "parts" / h[:2] / h
+        return Path(f"{self._base}/parts/{h[:2]}/{h}")
 
     def staging(self, key: str) -> Path:
-        return self.root / "staging" / hex_of(key)
+        return Path(f"{self._base}/staging/{hex_of(key)}")
 
     @property
     def tmp(self) -> Path:

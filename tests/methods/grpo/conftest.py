@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 import pytest
 
-from tunekit.data.rowset import write_dataset
-from tunekit.protocol import Events, Input, Request
+sys.path.insert(0, str(Path(__file__).parents[2] / "engine"))
+import tiny_stack as tiny
 
-PAD, EOS, END = "<|pad|>", "<|eos|>", "<|im_end|>"
+from tunekit.data.rowset import write_dataset
+from tunekit.protocol import Request
+
 REWARDS = """
 def lower(completions, **_):
     return [sum(c.islower() for c in x[0]["content"]) / 8 for x in completions]
@@ -49,48 +47,12 @@ SPEC: dict[str, Any] = {
 }
 
 
-class Recorder(Events):
-    """Events that stay in memory."""
-
-    def __init__(self) -> None:
-        super().__init__("run:test", -1)
-        self.seen: list[dict[str, Any]] = []
-
-    def emit(self, type: str, **data: Any) -> None:
-        self.seen.append(json.loads(json.dumps({"type": type, **data})))
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {k: v for e in self.seen if e["type"] == "effective" for k, v in e["settings"].items()}
-
-    @property
-    def metrics(self) -> list[tuple[int, dict[str, float]]]:
-        return [(e["step"], e["figures"]) for e in self.seen if e["type"] == "metric"]
-
-
-def write_tokenizer(directory: Path, template: str = "") -> None:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    specials = [PAD, EOS, END]
-    vocabulary = {t: i for i, t in enumerate(specials + sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(specials)
-    tokenizer.save(str(directory / "tokenizer.json"))
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": PAD, "eos_token": EOS}
-    (directory / "tokenizer_config.json").write_text(json.dumps(config))
-    if template:
-        (directory / "chat_template.jinja").write_text(template)
-
-
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A model artifact: Llama of hidden size 32 and two layers, byte-level tokenizer without a template."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.set_num_threads(1)
     torch.manual_seed(7)
     directory = tmp_path_factory.mktemp("base")
     config = LlamaConfig(
@@ -98,8 +60,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
         num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0, eos_token_id=[1, 2], bos_token_id=None,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(directory)
-    write_tokenizer(directory)
-    return str(directory)
+    return str(tiny.write_tokenizer(directory))
 
 
 @pytest.fixture
@@ -114,25 +75,14 @@ def ask(tmp_path: Path, base: str) -> Callable[..., Request]:
         **spec: Any,
     ) -> Request:
         root = tmp_path / name
-        for folder in ("staging", "out", "code"):
-            (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / "code").mkdir(parents=True, exist_ok=True)
         (root / "code" / "rewards.py").write_text(REWARDS)
         if not (root / "data").exists():
             write_dataset(root / "data", rows or ROWS, "prompt")
         spec = SPEC | spec | ({"adapter": adapter_spec} if adapter_spec else {})
-        spec = {k: v for k, v in spec.items() if v is not None}
-        unknown = "sha256:" + "1" * 64
-        inputs = {
-            "base": [Input(base, unknown, "model", "model:tiny")],
-            "data": [Input(str(root / "data"), unknown, "dataset", "dataset:d")],
-        }
-        if adapter:
-            inputs["adapter"] = [Input(adapter, unknown, "run", "run:before")]
-        return Request(
-            "run:test", "sha256:" + "0" * 64, "run.grpo", spec, inputs, {}, str(root / "code"),
-            str(root / "staging"), str(root / "out"), str(root), {"cpus": 1, "gpus": [], "memory": 0}, 42,
-            {"base_label": "model:tiny"},
-        )  # fmt: skip
+        inputs = {"base": base, "data": str(root / "data")} | ({"adapter": adapter} if adapter else {})
+        given = {k: v for k, v in spec.items() if v is not None}
+        return tiny.request(root, "run.grpo", given, **inputs)._replace(code_root=str(root / "code"))
 
     return make
 
@@ -140,14 +90,9 @@ def ask(tmp_path: Path, base: str) -> Callable[..., Request]:
 @pytest.fixture
 def tree() -> Callable[[str | Path], dict[str, bytes]]:
     """`tree(directory)`: the bytes of every file by path."""
-
-    def read(directory: str | Path) -> dict[str, bytes]:
-        root = Path(directory)
-        return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-
-    return read
+    return tiny.tree
 
 
 @pytest.fixture
-def pen() -> Recorder:
-    return Recorder()
+def pen() -> tiny.Recorder:
+    return tiny.Recorder()

@@ -81,6 +81,26 @@ def test_reference_of_a_continued_adapter_is_the_adapter_at_the_start(ask: Ask, 
     assert any(name.endswith("lora_embedding_B") and old[name].abs().max() > 0 for name in old)
 
 
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")  # PEFT, when TRL writes a checkpoint
+def test_finished_early_is_the_last_checkpoint(ask: Ask, pen: Any) -> None:
+    """An adapter beside its frozen reference: what is kept is the trained one as the checkpoint has it."""
+    import tiny_stack as tiny
+    from safetensors.torch import load_file
+
+    from tunekit.methods.grpo.run import run as room
+
+    request = ask(adapter_spec=LORA, beta=0.2, max_steps=9, checkpoint_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        room(request, tiny.Interrupted(5))
+    kept = load_file(Path(request.staging) / "train" / "checkpoint-4" / "adapter_model.safetensors")
+    found = load_file(run(request._replace(finish=True), pen) / "adapter_model.safetensors")
+    # (Transformers' checkpoint has the embeddings of the base, too, which an adapter's artifact has not.)
+    assert len(found) > 4 and all((found[name] == kept[name]).all() for name in found)
+    assert any(value.abs().max() > 0 for name, value in found.items() if "lora_B" in name)
+    assert pen.settings["finished_early"] == {"step": 4, "of": 9}
+    assert [step for step, _ in pen.metrics] == [1, 2, 3, 4] and pen.settings["summary"]["steps"] == 4
+
+
 def test_full_weights_have_the_base_as_their_reference(ask: Ask, pen: Any) -> None:
     run(ask(beta=0.1, max_steps=2), pen)
     kl = [figures["kl"] for _, figures in pen.metrics]

@@ -35,19 +35,6 @@ SPEC: dict[str, Any] = {
 EVALUATED = SPEC | {"eval_data": ["dataset:b"], "eval_steps": 2}
 
 
-class Interrupted(tiny.Recorder):
-    """A person's interrupt when a step is reported."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def progress(self, done: float, total: float, unit: str = "step", **figures: float) -> None:
-        super().progress(done, total, unit, **figures)
-        if done == self.step:
-            raise KeyboardInterrupt
-
-
 class Case:
     """Runs of one session share a model and two token artifacts."""
 
@@ -128,7 +115,7 @@ def test_interrupted_run_is_the_straight_one(
     req = case.request(tmp_path, EVALUATED)
     for step in (4, 6):
         with pytest.raises(KeyboardInterrupt):
-            run(req, Interrupted(step))
+            run(req, tiny.Interrupted(step))
     train = Path(req.staging) / "train"
     assert sorted(p.name for p in train.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
     (train / "checkpoint-4" / "optimizer.pt").write_bytes(b"torn")
@@ -167,7 +154,7 @@ def test_resumed_at_the_edge_of_an_epoch(case: Case, tmp_path: Path, change: dic
     spec = SPEC | {"adapter": LORA, "max_steps": 9} | change
     straight, events = case.run(tmp_path / "straight", spec)
     with pytest.raises(KeyboardInterrupt):
-        run(case.request(tmp_path, spec), Interrupted(7))
+        run(case.request(tmp_path, spec), tiny.Interrupted(7))
     outputs, resumed = case.run(tmp_path, spec)
     assert resumed.settings["resumed_from_step"] == 6
     assert tiny.tree(outputs["main"]) == tiny.tree(straight["main"])
@@ -177,11 +164,67 @@ def test_resumed_at_the_edge_of_an_epoch(case: Case, tmp_path: Path, change: dic
 def test_other_numeric_settings_start_over(case: Case, tmp_path: Path) -> None:
     spec = SPEC | {"adapter": LORA}
     with pytest.raises(KeyboardInterrupt):
-        run(case.request(tmp_path, spec), Interrupted(4))
+        run(case.request(tmp_path, spec), tiny.Interrupted(4))
     _, events = case.run(tmp_path, spec | {"micro_batch_size": 2})
     assert events.settings["resumed_from_step"] == 0
     (warning,) = events.of("warning")
     assert warning["slug"] == "staging-discarded" and warning["fields"] == ["micro_batch_size"]
+
+
+def test_finished_early_is_the_last_checkpoint(case: Case, tmp_path: Path) -> None:
+    """No step is taken: the weights are the checkpoint's, byte for byte, and the history ends there."""
+    spec = SPEC | {"adapter": LORA}
+    req = case.request(tmp_path, spec)
+    with pytest.raises(KeyboardInterrupt):
+        run(req, tiny.Interrupted(5))
+    kept = load_file(Path(req.staging) / "train" / "checkpoint-4" / "adapter_model.safetensors")
+    events = tiny.Recorder()
+    assert run(req._replace(finish=True), events) == {"main": "last", "last": "last"}
+    found = load_file(Path(req.out) / "last" / "adapter_model.safetensors")
+    assert found.keys() == kept.keys() and all(torch.equal(found[name], kept[name]) for name in kept)
+    assert events.settings["finished_early"] == {"step": 4, "of": 7}
+    assert events.settings["summary"]["steps"] == 4 and [step for step, _ in events.metrics] == [1, 2, 3, 4]
+    assert not events.of("progress"), "no step was taken"
+
+
+def test_finished_early_keeps_the_best_up_to_there(case: Case, tmp_path: Path) -> None:
+    """Evaluated where it ends, unless that was done; the best is that of the steps that count."""
+    spec = EVALUATED | {"keep": "best", "learning_rate": 0.3, "lr_scheduler": "constant", "checkpoint_steps": 3}
+    req = case.request(tmp_path, spec)
+    with pytest.raises(KeyboardInterrupt):
+        run(req, tiny.Interrupted(5))
+    checkpoint = Path(req.staging) / "train" / "checkpoint-3"
+    events = tiny.Recorder()
+    roles = run(req._replace(finish=True), events)
+    losses = {step: figures["eval_loss"] for step, figures in events.metrics if "eval_loss" in figures}
+    assert sorted(losses) == [2, 3]
+    summary = events.settings["summary"]
+    assert summary["best_eval_loss"] == min(losses.values()) == losses[summary["best_step"]]
+    assert roles["main"] == roles["best"]
+    last = load_file(Path(req.out) / "last" / "model.safetensors")
+    assert all(torch.equal(last[name], value) for name, value in load_file(checkpoint / "model.safetensors").items())
+
+
+def test_finishing_needs_a_whole_checkpoint(case: Case, tmp_path: Path) -> None:
+    req = case.request(tmp_path, SPEC)
+    with pytest.raises(KeyboardInterrupt):
+        run(req, tiny.Interrupted(3))
+    (Path(req.staging) / "train" / "checkpoint-2" / "optimizer.pt").write_bytes(b"torn")
+    with pytest.raises(ActionError, match="no whole checkpoint") as found:
+        run(req._replace(finish=True), tiny.Recorder())
+    assert found.value.slug == "no-checkpoint" and "without --finish" in found.value.hint
+
+
+def test_finished_under_other_numeric_settings(case: Case, tmp_path: Path) -> None:
+    """No bits are mixed, so nothing is thrown away; the record tells the settings of the steps that were taken."""
+    spec = SPEC | {"adapter": LORA}
+    with pytest.raises(KeyboardInterrupt):
+        run(case.request(tmp_path, spec), tiny.Interrupted(4))
+    events = tiny.Recorder()
+    run(case.request(tmp_path, spec | {"micro_batch_size": 2})._replace(finish=True), events)
+    assert events.settings["finished_early"]["step"] == 2 and not events.of("warning")
+    assert events.settings["micro_batch_size"] == 4
+    assert events.settings["batch"] == {"size": 4, "micro": 4, "accumulation": 1, "world": 1}
 
 
 def test_adapter_artifact(adapter: tuple[dict[str, Path], tiny.Recorder]) -> None:

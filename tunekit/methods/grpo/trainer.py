@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from datasets import Dataset
@@ -56,6 +57,7 @@ def make_trainer(
     order: Order,
     rewards: Rewards,
     engine: Engine,
+    trainer_class: Callable[..., CardlessTrainer] = CardlessTrainer,
 ) -> GRPOTrainer:
     """Raises ActionError `trainer-refused`, `setting-without-effect`, `sharded-generation`, and the arguments' own."""
     rows = Dataset.from_dict({"prompt": [p.text for p in prompts], "row": list(range(len(prompts)))})
@@ -64,7 +66,7 @@ def make_trainer(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
         try:
-            trainer = CardlessTrainer(
+            trainer = trainer_class(
                 model=loaded.model,
                 reward_funcs=scored(spec.rewards, rewards, prompts),
                 args=args,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import effective_settings
-from tunekit.engine.loading import Loaded, load_policy
+from tunekit.engine.loading import Loaded, load_run
 from tunekit.engine.resume import train_dir
 from tunekit.engine.rows import Tokens
-from tunekit.engine.saving import save_policy
+from tunekit.engine.saving import save_run
 from tunekit.engine.training import train
 from tunekit.methods.sft.best import Best, BestKeeper, copy_weights
 from tunekit.methods.sft.dataset import ledger, spans_of, views
@@ -21,24 +22,30 @@ from tunekit.methods.sft.spec import Sft
 from tunekit.methods.sft.trainer import TokenLossTrainer, make_trainer
 from tunekit.methods.spec import DataItem, items_of
 from tunekit.protocol import Events, Request
-from tunekit.steps.adapter.spec import Adapter
 
 # TRL counts these from zero in every process; `num_input_tokens_seen` is the count that a checkpoint carries.
 _RESTARTS = ("num_tokens",)
 
 
 def run(request: Request, events: Events) -> dict[str, str]:
-    """Inputs: `base`, maybe `adapter` (continued), `tokens`. Outputs: main, last, and best where evaluated.
+    """Inputs: `base`, maybe `adapter` (continued), `tokens`. Outputs: main, last, and best where evaluated."""
+    return train_sft(msgspec.convert(request.spec, Sft), request, events)
+
+
+def train_sft(
+    spec: Sft, request: Request, events: Events, trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer
+) -> dict[str, str]:
+    """A run by a spec (of a subclass, maybe) and a trainer (with another loss, maybe): what a method of a project or
+    of another package is made of.
 
     Raises ActionError with the slugs of loading, views, arguments, training and saving.
     """
-    spec = msgspec.convert(request.spec, Sft)
     determinism = make_deterministic(spec.seed)
     tokens = Tokens(request.one("tokens").path)
     train_spans, eval_spans = _spans(spec, tokens, events)
-    loaded = _load(spec, request)
-    trainer = make_trainer(spec, loaded, request, tokens, train_spans, eval_spans)
-    keeper = BestKeeper(train_dir(request.staging), lambda path: _save(loaded, request, path))
+    loaded = load_run(spec, request)
+    trainer = make_trainer(spec, loaded, request, tokens, train_spans, eval_spans, trainer_class)
+    keeper = BestKeeper(train_dir(request.staging), lambda path: save_run(loaded, request, path))
     if eval_spans is not None:
         trainer.add_callback(keeper)
     events.effective(**effective_settings(spec, loaded, determinism), packing=spec.packing)
@@ -54,26 +61,9 @@ def _spans(spec: Sft, tokens: Tokens, events: Events) -> tuple[np.ndarray, np.nd
     return spans_of(trained), spans_of(evaluated) if evaluated else None
 
 
-def _load(spec: Sft, request: Request) -> Loaded:
-    adapter = request.maybe("adapter")
-    return load_policy(
-        request.one("base").path,
-        adapter.path if adapter else None,
-        spec.adapter if isinstance(spec.adapter, Adapter) else None,
-        dtype=spec.dtype,
-        attn=spec.attn,
-        seed=spec.seed,
-    )
-
-
-def _save(loaded: Loaded, request: Request, path: Path) -> None:
-    label = request.provenance.get("base_label", "")
-    save_policy(loaded, request.one("base").path, path, request.staging, label)
-
-
 def _outputs(spec: Sft, loaded: Loaded, request: Request, best: Best | None, steps: int) -> dict[str, str]:
     out = Path(request.out)
-    _save(loaded, request, out / "last")
+    save_run(loaded, request, out / "last")
     roles = {"main": "last", "last": "last"}
     if best:
         if best.step == steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,13 @@ class TokenLossTrainer(SFTTrainer):
 
 
 def make_trainer(
-    spec: Sft, loaded: Loaded, request: Request, tokens: Tokens, train_spans: np.ndarray, eval_spans: np.ndarray | None
+    spec: Sft,
+    loaded: Loaded,
+    request: Request,
+    tokens: Tokens,
+    train_spans: np.ndarray,
+    eval_spans: np.ndarray | None,
+    trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer,
 ) -> TokenLossTrainer:
     """Raises ActionError `packing-needs-varlen-attention`, `trainer-refused`, and those of the arguments."""
     if spec.packing and loaded.attn not in VARLEN:
@@ -81,7 +88,7 @@ def make_trainer(
         train_dataset = dataset_of(tokens, train_spans)
         collator = DataCollatorForLanguageModeling(pad_token_id=tokens.pad_token_id)
     try:
-        return TokenLossTrainer(
+        return trainer_class(
             tokens,
             eval_spans,
             model=loaded.model,
