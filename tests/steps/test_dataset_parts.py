@@ -211,7 +211,7 @@ def test_blocks_of_a_file_make_no_difference(room, source, monkeypatch):
     text = lines_of(rows(300))
     one = room(run, SPEC, {"source": [source({"a.jsonl": text})]}, BASE)
     monkeypatch.setattr(lines, "BLOCK", 700)
-    monkeypatch.setattr(lines, "_STEP", 100)
+    monkeypatch.setattr(lines, "STEP", 100)
     two = room(run, SPEC, {"source": [source({"a.jsonl": text})]}, BASE, one)
     assert files_of(one) == files_of(two) and not two.parts()
 

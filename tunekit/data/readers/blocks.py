@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunekit.data.columns import Row
+from tunekit.errors import ActionError
 
 BLOCK = 8 << 20  # bytes of a block, about; a longer row has a block of its own
+STEP = 1 << 20  # bytes read at a time: what a torn stream takes with it
+LONGEST = 2**31 - 1  # bytes of a row: what a string of Arrow holds
 
 Positions: TypeAlias = NDArray[np.int64]
 
@@ -40,9 +43,9 @@ class Lines(NamedTuple):
         return self.data[self.starts[index] : self.ends[index]]
 
     def where(self, index: int) -> str:
-        """`d.jsonl:7`: the line that an editor shows."""
+        """`d.jsonl:7`: the line that an editor shows; of JSON the item too, from 0."""
         line = self.line + self.data.count(b"\n", 0, int(self.starts[index]))
-        return f"{self.name}:{line}"
+        return f"{self.name}:{line}" + (f", item {self.first + index}" if self.reader == "json" else "")
 
 
 class Rows(NamedTuple):
@@ -58,3 +61,7 @@ class Rows(NamedTuple):
 
 
 Block: TypeAlias = Lines | Rows
+
+
+def too_long(where: str) -> ActionError:
+    return ActionError(f"{where}: a row of more than 2 GiB", slug="row-too-long", hint="cut it into several rows")

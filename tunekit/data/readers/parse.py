@@ -10,6 +10,7 @@ import msgspec
 
 from tunekit.data.columns import Row
 from tunekit.data.readers.blocks import Lines
+from tunekit.data.readers.streams import not_decoded
 from tunekit.errors import ActionError
 
 _decode = msgspec.json.Decoder().decode
@@ -37,26 +38,27 @@ def parse_all(lines: Lines) -> list[Row]:
     data, decode = lines.data, _decode
     try:
         rows = [decode(data[s:e]) for s, e in zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)]
-        if all(type(row) is dict for row in rows) and _no_key_lost(data, _encode(rows)):
+        span = int(lines.starts[0]), int(lines.ends[-1])
+        if {type(row) for row in rows} == {dict} and _no_key_lost(data, _encode(rows), *span):
             return rows
     except _FAULTS:
         pass  # the row at fault is found below
     return [parse(lines, i) for i in range(lines.n)]
 
 
-def _no_key_lost(raw: bytes, encoded: bytes) -> bool:
+def _no_key_lost(raw: bytes, encoded: bytes, *span: int) -> bool:
     """Whether decoding surely kept every key: each is followed by a colon, and strings hold the same ones.
 
     A colon written as an escape (`\\u003a`) would count on one side only.
     """
-    return raw.count(b":") == encoded.count(b":") and b"\\u003" not in raw
+    return raw.count(b":", *span) == encoded.count(b":") and raw.find(b"\\u003", *span) < 0
 
 
 def _checked(lines: Lines, index: int, raw: bytes, row: Any) -> Row:
     """The row of a line that may be no object, or give a key twice."""
     if type(row) is not dict:
         hint = 'a list of rows? then set reader = "json"' if type(row) is list else "a row is {column: value}"
-        raise ActionError(f"{lines.where(index)}: {kind_of(row)}, not an object", slug="bad-line", hint=hint)
+        raise ActionError(f"{lines.where(index)}: {_kind(row)}, not an object", slug="bad-line", hint=hint)
     twice: list[str] = []
 
     def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -99,17 +101,9 @@ def _text(lines: Lines, index: int, raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError as e:
         line = lines.line + lines.data.count(b"\n", 0, int(lines.starts[index]) + e.start)
-        raise not_utf8(f"{lines.name}:{line}", raw[e.start : e.start + 4]) from e
+        raise not_decoded(f"{lines.name}:{line}", "utf-8", raw[e.start : e.start + 4]) from e
 
 
-def not_utf8(where: str, found: bytes) -> ActionError:
-    return ActionError(
-        f"{where} is not UTF-8 (bytes {found.hex(' ')})",
-        slug="not-utf8",
-        hint='set `encoding`, for instance "latin-1", "cp1252" or "utf-16", if you know that it is that',
-    )
-
-
-def kind_of(value: object) -> str:
+def _kind(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a string", type(None): "null", bool: "true or false"}
     return names.get(type(value), "a number")

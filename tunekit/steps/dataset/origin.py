@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 from tunekit.data.columns import Row
-from tunekit.data.readers import Block, Rows, Warn, count_rows, data_files, read_blocks
+from tunekit.data.readers import Block, Rows, Warn, compare_columns, count_rows, data_files, read_blocks
 from tunekit.data.rowset import Dataset as Opened
 from tunekit.data.rowset import open_dataset
 from tunekit.errors import ActionError
@@ -72,6 +73,7 @@ class Origin:
 
     # -- files and generators ------------------------------------------------------------------
 
+    @cached_property
     def _files(self) -> list[tuple[str, Path, str]]:
         root = Path(self._request.one("source").path)
         return data_files(root, self._spec.reader, split_name(self._spec.split), self._warn)
@@ -85,9 +87,11 @@ class Origin:
                 yield Rows(self._names[-1], first, some)
                 first += len(some)
             return
-        for name, path, reader in self._files():
+        files, encoding = self._files, self._spec.encoding
+        compare_columns(files, self._warn, encoding)
+        for name, path, reader in files:
             self._begin(name)
-            yield from read_blocks(name, path, reader, self._warn)
+            yield from read_blocks(name, path, reader, self._warn, encoding)
 
     def _made(self) -> Iterator[Row]:
         """Rows of a generator. Only what the function raises is its failure: nothing of ours runs inside the try."""
@@ -121,7 +125,7 @@ class Origin:
             return sum(dataset.rows for _, dataset in self._datasets())
         if self._spec.source.startswith("make:"):
             return sum(1 for _ in self._made())
-        return sum(count_rows(*file) for file in self._files())
+        return sum(count_rows(*file, self._spec.encoding) for file in self._files)
 
     # -- other datasets ------------------------------------------------------------------------
 
