@@ -18,12 +18,14 @@ from tunekit.errors import ActionError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 NUMBER = st.integers(-100, 100) | st.floats(allow_nan=False, width=32)
+NUMBERS = st.lists(NUMBER, max_size=3)
 MESSAGE = st.fixed_dictionaries({"role": TEXT}, optional={"content": TEXT | st.none(), "n": NUMBER})
 ROW = st.fixed_dictionaries(
     {},
     optional={
         "t": TEXT | st.none(),
         "x": NUMBER,
+        "l": NUMBERS,
         "m": st.lists(MESSAGE, max_size=2) | st.none(),
         "e": st.lists(st.booleans() | st.none(), max_size=9),
         "s": st.fixed_dictionaries({}, optional={"a": NUMBER, "b": st.none()}),
@@ -61,6 +63,11 @@ def test_any_selection_of_rows_makes_the_chunk_that_they_make(tmp_path_factory, 
             picks.append(Pick(given_table, np.array([r for _, r in mine]), np.array([i for i, _ in mine])))
     more = fresh((row for _, row in new), where)._replace(places=np.array([i for i, _ in new], np.int64))
     assert write_chunk(folder, compose(more, picks, where)) == clean
+    again = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=6))
+    pick = Pick(table, np.array(again), np.arange(len(again)))
+    assert (
+        write_chunk(folder, compose(fresh([], where), [pick], where)) == chunk_of([rows[i] for i in again], folder)[0]
+    )
     assert not set(HIDDEN) & set(visible(table).column_names)
     if visible(table).num_columns:
         assert [without_nulls(r) for r in visible(table).to_pylist()] == [without_nulls(r) for r in rows]

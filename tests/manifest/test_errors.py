@@ -88,6 +88,15 @@ ONE = [
      "dataset.a", "files", "outside"),
     ('format = "chat"', 'format = "chat"\nsplit = "x["', "bad-value", 7, "dataset.a", "split", "[:500]"),
     ('format = "chat"', 'format = "rows"', "wrong-format", 22, "run.x", "data", "needs `chat`"),
+    ('format = "chat"', 'format = "preference"', "wrong-format", 22, "run.x", "data", "has `preference` rows"),
+    ('format = "chat"', 'format = "caht"', "wrong-type", 6, "dataset.a", "format", "caht"),
+    ('format = "chat"', 'format = "chat"\nfields = { mesages = "x" }', "unknown-key", 7, "dataset.a", "fields",
+     "did you mean `messages`?"),
+    ('format = "chat"', 'format = "chat"\nfields = { roles = { ai = "bot" } }', "bad-value", 7, "dataset.a", "fields",
+     "which is no role"),
+    ('format = "chat"', 'format = "chat"\n[dataset.a.fields]\nrole = 3', "wrong-type", 7, "dataset.a", "fields", "str"),
+    ('format = "chat"', 'format = "auto"\nfields = { role = "from" }', "bad-value", 7, "dataset.a", "fields",
+     "say which format"),
     ('source = "path:a.jsonl"', "", "bad-value", 4, "dataset.a", "source", "exactly one"),
     ('name = "p"', 'name = "p"\ndefault = ["merge:g"]', "unknown-label", 3, "project", "default",
      "did you mean `merge:f`?"),
@@ -232,3 +241,21 @@ def test_nothing_declared(project):
     project.manifest("")
     done = project.run("build")
     assert done.code == 2 and "error[no-targets]" in done.err
+
+
+def test_generation_needs_prompts(good):
+    """GRPO, and an eval with a scorer: a mistake of the plan, not of the worker."""
+    more = (
+        '\n[run.g]\nmethod = "grpo"\nmodel = "model:m"\ndata = ["dataset:a"]\nrewards = [{ fn = "code.py:f" }]\n'
+        '\n[eval.e]\nmodel = "model:m"\ndata = ["dataset:a"]\nscorer = "code.py:f"\n'
+    )
+    good.write("tunekit.toml", GOOD + more)
+    found = problems_of(good)
+    assert [(p.slug, p.table, p.key) for p in found] == [
+        ("wrong-format", "run.g", "data"),
+        ("wrong-format", "eval.e", "data"),
+    ]
+    assert "dataset:a has `chat` rows; generation needs `prompt` or `ground_truth` rows" in found[0].message
+    for format in ("prompt", "ground_truth", "auto"):
+        good.write("tunekit.toml", (GOOD + more).replace('format = "chat"', f'format = "{format}"'))
+        assert {p.table for p in problems_of(good)} <= {"run.x"}

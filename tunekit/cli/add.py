@@ -23,7 +23,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("kind", choices=["dataset", "model"])
     p.add_argument("name", metavar="NAME")
     p.add_argument("source", metavar="SOURCE")
-    p.add_argument("--format", default="", help="row shape of a dataset: chat, completion, prompt, rows")
+    p.add_argument(
+        "--format",
+        default="",
+        help="row format of a dataset: auto, chat, completion, … (docs/formats.md)",
+    )
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="further keys")
     p.add_argument("--file", default="tunekit.toml", help="which TOML file of the project")
     return p

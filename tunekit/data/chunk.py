@@ -30,12 +30,15 @@ from tunekit.data.columns import (
     clash,
     clash_within,
     from_text,
+    is_json,
     join,
     kind_of,
     kind_of_schema,
+    mixes,
     schema_of,
     stored,
     to_text,
+    unmixed,
     unstored,
 )
 from tunekit.data.content import digest_of_row
@@ -83,10 +86,11 @@ def fresh(rows: Iterable[Row], where: Where) -> Fresh:
         if not row.keys().isdisjoint(HIDDEN):
             raise ActionError(f"{where(number)}: columns `tunekit:…` are tunekit's own", slug="reserved-column")
         try:
-            kinds.append(kind_of(row))
+            kind = kind_of(row)
         except Mismatch:
             raise mixed_types(*clash_within(row), where(number)) from None
-        held.append(row)
+        kinds.append(kind)
+        held.append(unmixed(row, kind) if mixes(kind) else row)
     return Fresh(held, kinds, np.arange(len(held)))
 
 
@@ -194,11 +198,12 @@ def _first_bad(values: list[Any], type: pa.DataType, why: str) -> tuple[int, str
 
 
 def _digests(new: Fresh, kind: Kind, table: pa.Table, where: Where) -> Digests:
-    """Of the rows as they are stored: where other rows made floats of a row's integers, of the floats."""
+    """Of the rows as they are stored: where other rows made floats of a row's integers, of the floats; and of what
+    is a date or the like, whatever Python had for it."""
     out = bytearray()
     for number, (row, own) in enumerate(zip(new.rows, new.kinds, strict=True)):
         kept = stored(own, kind)
-        if kept != own:
+        if kept != own or not is_json(kept):
             (row,) = table.slice(number, 1).to_pylist()
         try:
             out += digest_of_row(row, kept)

@@ -154,6 +154,32 @@ def unstored(value: Any, kind: Kind) -> Any:
 
 
 @lru_cache(1 << 14)
+def mixes(kind: Kind) -> bool:
+    """Whether one value of this kind may hold integers among floats: in a list of floats, at any depth."""
+    if not isinstance(kind, tuple):
+        return False
+    return _has_float(kind[1]) if kind[0] == "list" else any(mixes(k) for _, k in kind[1])
+
+
+def _has_float(kind: Kind) -> bool:
+    if isinstance(kind, tuple):
+        return _has_float(kind[1]) if kind[0] == "list" else any(_has_float(k) for _, k in kind[1])
+    return kind == "float"
+
+
+def unmixed(value: Any, kind: Kind) -> Any:
+    """A value of `kind` with floats where that has them; an integer that no float equals is left for an error."""
+    if value is None or isinstance(kind, str):
+        return float(value) if kind == "float" and value is not None and float(value) == value else value
+    if not isinstance(kind, tuple):
+        return value
+    if kind[0] == "list":
+        return [unmixed(item, kind[1]) for item in value]
+    columns = dict(kind[1])
+    return {name: unmixed(item, columns[name]) for name, item in value.items()}
+
+
+@lru_cache(1 << 14)
 def is_json(kind: Kind) -> bool:
     """Whether JSON text says which value it was: no bytes, dates, decimals."""
     if isinstance(kind, tuple):

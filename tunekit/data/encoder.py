@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from tokenizers import Encoding
 
 from tunekit.data.columns import Row
+from tunekit.data.formats.stored import open_messages
 from tunekit.data.turns import Turn, assistant_turns, render
 from tunekit.data.vocabulary import Vocabulary
 from tunekit.errors import ActionError
@@ -41,6 +42,8 @@ class Encoder:
         self.vocabulary = vocabulary
         self.shape = shape
         self.train_on = train_on
+        if shape not in ("chat", "completion"):
+            raise ActionError(f"rows of form `{shape}` have no labels yet", slug="unknown-form")
         if shape == "chat" and vocabulary.template is None:
             raise ActionError(
                 "the tokenizer has no chat template",
@@ -66,7 +69,7 @@ class Encoder:
             return _Marked(row["text"], None)
         template = self.vocabulary.template
         assert template is not None
-        messages: list[dict[str, Any]] = row["messages"]
+        messages: list[dict[str, Any]] = open_messages(row["messages"])
         text = render(template, messages, number)
         return _Marked(text, None if self.train_on == "all" else assistant_turns(template, messages, text, number))
 

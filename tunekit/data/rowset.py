@@ -68,9 +68,8 @@ class Dataset(NamedTuple):
 class DatasetWriter:
     """Writes a dataset chunk by chunk. Nothing of a chunk is kept but its line in the index."""
 
-    def __init__(self, path: str | os.PathLike[str], shape: str) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.root = Path(path)
-        self.shape = shape
         self.kind: Kind = EMPTY  # holds all rows so far
         self._chunks: list[Chunk] = []
         self._kinds: list[Kind] = []
@@ -106,8 +105,8 @@ class DatasetWriter:
         self._kinds.append(kind)
         self._where.append(where)
 
-    def finish(self) -> Dataset:
-        """Write the index. Raises ActionError (`empty-dataset`, `mixed-types`)."""
+    def finish(self, shape: str) -> Dataset:
+        """Write the index of rows of this shape. Raises ActionError (`empty-dataset`, `mixed-types`)."""
         rows = sum(chunk.rows for chunk in self._chunks)
         if not rows:
             raise ActionError(
@@ -119,14 +118,14 @@ class DatasetWriter:
                 self._check_exact(chunk, schema, where)
         index = {
             "format": FORMAT,
-            "shape": self.shape,
+            "shape": shape,
             "schema": {field.name: str(field.type) for field in schema},
             "arrow": base64.b64encode(schema.serialize()).decode(),
             "rows": rows,
             "chunks": [c._asdict() for c in self._chunks],
         }
         write_index(self.root / "dataset.json", index)
-        return Dataset(self.root, self.shape, rows, schema, self._chunks)
+        return Dataset(self.root, shape, rows, schema, self._chunks)
 
     def _check_exact(self, chunk: Chunk, schema: pa.Schema, where: Where) -> None:
         """Where other chunks made floats of a chunk's integers, every one of them must be the same number."""
@@ -158,7 +157,7 @@ def write_dataset(
 
     The same rows give the same bytes in any folder and process. Raises ActionError (`empty-dataset`, `mixed-types`).
     """
-    writer = DatasetWriter(path, shape)
+    writer = DatasetWriter(path)
     left = iter(rows)
     first = 0
     while held := list(islice(left, chunk_rows)):
@@ -169,7 +168,7 @@ def write_dataset(
 
         writer.add(compose(fresh(held, where), [], where), where)
         first += len(held)
-    return writer.finish()
+    return writer.finish(shape)
 
 
 def _first_clash(known: Kind, table: pa.Table, where: Where) -> ActionError:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunekit.derive import Action, Edge, Policy
 from tunekit.errors import DeclarationError, Problem, nearest
+from tunekit.forms import AUTO, form_of
 from tunekit.graph import Graph, cycle_problem, ordered, stamp
 from tunekit.kinds import kind_of
 from tunekit.label import Label, parse_label
@@ -46,7 +47,10 @@ class ProjectScope:
 
     def dataset_format(self, text: str) -> str:
         found = self.manifest.targets.get(text)
-        return str(vars_of(found.spec)["format"]) if found and found.label.kind == "dataset" else "completion"
+        if found is None or found.label.kind != "dataset":
+            return AUTO  # that it is not there is said elsewhere
+        declared = vars_of(found.spec)
+        return form_of(declared["format"], declared["fields"])
 
     def tokenizer(self, text: str, key: str) -> Edge:
         found = self._find(text, key, ("tokenizer",))

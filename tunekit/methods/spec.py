@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from tunekit.derive import Action, Edge, Policy, Scope, action_of
+from tunekit.derive import Action, Edge, Policy, Scope, action_of, form_for
 from tunekit.label import Label
 from tunekit.spec import PositiveInt, Spec, numeric, operational, semantic
 from tunekit.steps.adapter.spec import Adapter
 from tunekit.steps.merge.spec import Merge
-from tunekit.steps.tokens.spec import TokenItem, TrainOn, item_format, tokens_action
+from tunekit.steps.tokens.spec import TokenItem, TrainOn, tokens_action
 
 
 class DataItem(Spec, frozen=True, kw_only=True):
@@ -173,7 +173,7 @@ def run_action(
 
 def tokens_of(owner: Label, items: list[DataItem], tokenizer: Edge, key: str, scope: Scope) -> Edge:
     """Add the `#tokens` action of a run and return its edge."""
-    token_items = [TokenItem(format=item_format(scope, i.dataset, key), train_on=i.train_on) for i in items]
+    token_items = [TokenItem(format=form_for("loss", scope, i.dataset, key), train_on=i.train_on) for i in items]
     return scope.add(tokens_action(owner, token_items, [scope.dataset(i.dataset, key) for i in items], tokenizer))
 
 

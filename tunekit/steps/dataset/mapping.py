@@ -1,4 +1,4 @@
-"""What becomes of one row that was read: the rows that `map` makes of it, each of the declared shape."""
+"""What becomes of one row that was read: the rows that `map` makes of it, each made into the form of the format."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tunekit.data.columns import Row
-from tunekit.data.formats import fault_of
+from tunekit.data.formats.choose import Choice, choose
+from tunekit.data.formats.fault import Fault
 from tunekit.errors import ActionError
+from tunekit.forms import AUTO
+from tunekit.hashing import canonical
 from tunekit.steps.dataset.spec import Dataset
 from tunekit.usercode import load_function
 
@@ -15,38 +18,67 @@ Where = Callable[[int], str]  # the number of a row among all that are read → 
 
 
 class Mapping:
-    """Depends on the spec, the code and the row, and on nothing before it: what it makes is kept by the row's bytes."""
+    """Depends on the spec, the code, the format and the row, and on nothing before it: what it makes is kept by the
+    row's bytes. A format of `auto` is what the first row shows (`settle`)."""
 
     def __init__(self, spec: Dataset, code_root: str, where: Where) -> None:
+        self.where = where
+        self.choice: Choice | None = None if spec.format == AUTO else Choice(spec.format, dict(spec.fields))
+        self._make = self.choice.maker() if self.choice else None
         self._name = spec.map
         self._function: Callable[..., Any] | None = load_function(code_root, spec.map) if spec.map else None
         self._args: dict[str, Any] = {} if spec.source.startswith("make:") else spec.args
-        self._shape = spec.format
-        self.where = where
+
+    @property
+    def manner(self) -> str:
+        """What the first row has decided, and no setting says: rows that are made under another one differ."""
+        return canonical([self.choice.format, self.choice.fields]).decode() if self.choice else AUTO
 
     @property
     def one_to_one(self) -> bool:
-        """Whether every row makes exactly one."""
-        return self._function is None
+        """Whether every row surely makes exactly one."""
+        return self._function is None and self.choice is not None and self.choice.format != "ground_truth"
 
-    def changes(self, shape: str) -> bool:
-        """Whether rows of a dataset of this shape may come out as others."""
-        return not self.one_to_one or self._shape not in (shape, "rows")
+    def keeps(self, shape: str) -> bool:
+        """Whether rows of a dataset of this shape surely come out as they are."""
+        return self._function is None and self.choice is not None and self.choice.keeps(shape)
+
+    def settle(self, rows: Iterable[tuple[int, Row]]) -> str:
+        """Choose the format by the first row that is made of these; what was seen, in words, else nothing.
+
+        Raises ActionError (`unknown-format`, `ambiguous-format`, and those of `of`).
+        """
+        for number, row in rows if self.choice is None else ():
+            for made in self._mapped(row, number):
+                try:
+                    self.choice = choose(AUTO, {}, made)
+                except Fault as fault:
+                    raise self._wrong(fault, number) from None
+                self._make = self.choice.maker()
+                return self.choice.found
+        return ""
 
     def of(self, row: Row, number: int) -> list[Row]:
         """The rows made of row `number`. Raises ActionError (`map-failed`, `map-result`, `wrong-shape`)."""
-        made = [row] if self._function is None else self._mapped(row, number)
-        for item in made:
-            fault = fault_of(self._shape, item)
-            if fault:
-                where = self.where(number)
-                raise ActionError(
-                    f"{where} is not a `{self._shape}` row: {fault.reason}", slug="wrong-shape", hint=fault.hint
-                )
-        return made
+        out: list[Row] = []
+        for item in self._mapped(row, number):
+            assert self._make is not None  # no row is made of any before the format is settled
+            try:
+                out += self._make(item)
+            except Fault as fault:
+                raise self._wrong(fault, number) from None
+        return out
+
+    def _wrong(self, fault: Fault, number: int) -> ActionError:
+        where = self.where(number)
+        what = (
+            f"{where} is not a `{self.choice.format}` row: {fault.reason}" if self.choice else f"{where} {fault.reason}"
+        )
+        return ActionError(what, slug=fault.slug, hint=fault.hint)
 
     def _mapped(self, row: Row, number: int) -> list[Row]:
-        assert self._function is not None
+        if self._function is None:
+            return [row]
         try:
             result = self._function(row, **self._args)
             made = list(_results(result))

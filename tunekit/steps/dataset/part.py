@@ -124,7 +124,7 @@ def make_part(directory: Path, raw: Raw, mapping: Mapping, earlier: Earlier | No
     new = fresh([row for several in made for row in several], lambda n: where(int(places[n])))
     picks = earlier.picks(part, line, ends - counts, counts) if earlier else []
     chunk = write_chunk(directory, compose(new._replace(places=places), picks, where)) if ends[-1] else None
-    _write(directory, raw, digests, counts, chunk)
+    _write(directory, f"{raw.manner} {mapping.manner}", digests, counts, chunk)
     files = {file.name: file for file in directory.iterdir()}
     return load_part(files), sum(len(pick.numbers) for pick in picks)
 
@@ -133,15 +133,15 @@ def _nowhere(count: int) -> tuple[Numbers, Numbers]:
     return np.full(count, -1, np.int64), np.zeros(count, np.int64)
 
 
-def _write(directory: Path, raw: Raw, digests: Digests, counts: Numbers, chunk: Chunk | None) -> None:
+def _write(directory: Path, manner: str, digests: Digests, counts: Numbers, chunk: Chunk | None) -> None:
     columns = [fixed(digests, _LINES.field(0).type), fixed(counts.astype(np.int32), pa.int32())]
     with pa.OSFile(str(directory / "lines.arrow"), "wb") as sink, pa.ipc.new_file(sink, _LINES) as writer:
         writer.write_batch(pa.record_batch(columns, schema=_LINES))
     dropped = np.flatnonzero(counts == 0)
     body = {
         "format": FORMAT,
-        "manner": raw.manner,
-        "read": raw.count,
+        "manner": manner,
+        "read": len(counts),
         "dropped": len(dropped),
         "dropped_rows": dropped[:NAMED_ROWS].tolist(),
         "chunk": chunk._asdict() if chunk else None,

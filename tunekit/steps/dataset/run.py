@@ -1,4 +1,4 @@
-"""Make a dataset: read → split → cut into chunks → map and check each chunk → shuffle → limit → write.
+"""Make a dataset: read → split → cut into chunks → map and format each chunk → shuffle → limit → write.
 
 Each chunk of rows that was read is a part: made once, and found again wherever the same bytes come back. Rows keep the
 number they were read with (from 0), so that errors and the ledger name a row of the source.
@@ -6,6 +6,7 @@ number they were read with (from 0), so that errors and the ledger name a row of
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import msgspec
 import numpy as np
 
 from tunekit.data.chunk import Fresh, Pick, Where, compose
-from tunekit.data.partcache import PartCache
+from tunekit.data.formats.choose import Choice
+from tunekit.data.partcache import CHUNK, PartCache
 from tunekit.data.rowset import DatasetWriter, map_table
+from tunekit.hashing import digest_of
 from tunekit.protocol import Events, Request
 from tunekit.steps.dataset.mapping import Mapping
 from tunekit.steps.dataset.origin import Origin
@@ -42,7 +45,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
     spec = msgspec.convert(request.spec, Dataset)
     origin = Origin(request, spec, events.warning)
     work = _Work(request, events, spec, origin)
-    writer = DatasetWriter(Path(request.out) / "main", spec.format)
+    writer = DatasetWriter(Path(request.out) / "main")
     if spec.shuffle:
         for table, where in shuffled(list(work.pieces(None)), spec.seed, spec.limit):
             work.ledger.kept += writer.add(table, where).rows
@@ -53,8 +56,10 @@ def run(request: Request, events: Events) -> dict[str, str]:
     ledger.outside_split = origin.outside
     ledger.read = origin.outside + work.seen
     ledger.over_limit = ledger.made - ledger.kept
-    events.effective(ledger=msgspec.to_builtins(ledger))
-    writer.finish()
+    choice = work.mapping.choice or Choice("rows", {})
+    events.effective(ledger=msgspec.to_builtins(ledger), format=choice.format, form=choice.form, fields=choice.fields)
+    writer.finish(choice.form)
+    shutil.rmtree(Path(request.staging) / "parts", ignore_errors=True)
     events.progress(ledger.read, ledger.read, "row")
     return {"main": "main"}
 
@@ -91,7 +96,7 @@ class _Work:
         self._origin = origin
         self._events = events
         self._cache = PartCache(request, events)
-        self._mapping = Mapping(spec, request.code_root, origin.where)
+        self.mapping = Mapping(spec, request.code_root, origin.where)
         self._staging = Path(request.staging) / "parts"
         self._earlier: dict[str, Earlier] = {}
         self._made: dict[str, RowPart] = {}  # of this execution: bytes that come twice are parsed once
@@ -101,6 +106,7 @@ class _Work:
         """Chunks of the dataset in the order of reading, until `limit` rows are made."""
         left = limit
         for raw in self._origin.chunks():
+            self._settle(raw)
             piece = self._piece(raw, left)
             self._events.progress(self.seen, self._origin.total, "row")
             if piece is None:
@@ -111,8 +117,15 @@ class _Work:
             left = None if left is None else left - (piece.stop - piece.start)
             yield piece
 
+    def _settle(self, raw: Raw) -> None:
+        """See to it that the format is known before a row is made into it."""
+        one_by_one = ((raw.first + n, row) for n in range(raw.count) for row in raw.rows(np.array([n])))
+        found = self.mapping.settle(one_by_one)
+        if found:
+            self._events.warning("format-detected", found)
+
     def _piece(self, raw: Raw, most: int | None) -> Piece | None:
-        if isinstance(raw, TableChunk) and not self._mapping.changes(raw.dataset.shape):
+        if isinstance(raw, TableChunk) and self.mapping.keeps(raw.dataset.shape):
             self.seen += raw.count
             self.ledger.made += raw.count
             return Piece(raw.file, raw.start, raw.stop, _where(self._origin, raw.first - raw.start))
@@ -134,29 +147,36 @@ class _Work:
             part = self._found(raw)
         return raw, part or self._make(raw)
 
+    def _name(self, raw: Raw) -> str:
+        """What the rows of a chunk are made from, beside the settings."""
+        return digest_of([raw.digest, self.mapping.manner], CHUNK)
+
     def _found(self, raw: Raw) -> RowPart | None:
-        known = self._made.get(raw.digest)
-        if known is None and (part := self._cache.find(raw.digest)) is not None:
-            known = self._made[raw.digest] = load_part(part.files)
-            self._cache.use(raw.digest, part, known.rows)
+        name = self._name(raw)
+        known = self._made.get(name)
+        if known is None and (part := self._cache.find(name)) is not None:
+            known = self._made[name] = load_part(part.files)
+            self._cache.use(name, part, known.rows)
         return known
 
     def _shortened(self, raw: Raw, most: int) -> Raw:
-        if self._mapping.one_to_one:
+        if self.mapping.one_to_one:
             return raw.head(most)
         made = 0
         for number, row in enumerate(raw.rows()):
-            made += len(self._mapping.of(row, raw.first + number))
+            made += len(self.mapping.of(row, raw.first + number))
             if made >= most:
                 return raw.head(number + 1)
         return raw
 
     def _make(self, raw: Raw) -> RowPart:
-        if raw.manner not in self._earlier:
-            self._earlier[raw.manner] = Earlier(self._cache.earlier(), raw.manner)
+        manner = f"{raw.manner} {self.mapping.manner}"
+        if manner not in self._earlier:
+            self._earlier[manner] = Earlier(self._cache.earlier(), manner)
         directory = self._staging / str(self._directories)
         self._directories += 1
-        part, copied = make_part(directory, raw, self._mapping, self._earlier[raw.manner])
-        files = self._cache.keep(raw.digest, directory, part.rows, copied)
-        part = self._made[raw.digest] = load_part(files)
+        part, copied = make_part(directory, raw, self.mapping, self._earlier[manner])
+        name = self._name(raw)
+        files = self._cache.keep(name, directory, part.rows, copied)
+        part = self._made[name] = load_part(files)
         return part

