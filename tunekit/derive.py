@@ -69,6 +69,10 @@ class Scope(Protocol):
         """The form that a dataset's rows get (`chat`, `completion`, …); `auto` where only the rows can tell."""
         ...
 
+    def dataset_setting(self, text: str, name: str) -> Any:
+        """A setting that a dataset declares for those who read it (`train_on`, …); None if there is no such."""
+        ...
+
     def tokenizer(self, text: str, key: str) -> Edge: ...
 
     def adapter(self, value: Any, key: str) -> Spec | None:
@@ -93,6 +97,10 @@ class Scope(Protocol):
 
     def file(self, path: str, key: str) -> str:
         """Check that a project file exists inside the project and return its path."""
+        ...
+
+    def text(self, path: str, key: str) -> str:
+        """The text of a project file; "" and a problem if it cannot be read."""
         ...
 
     def problem(self, slug: str, key: str, message: str, hint: str = "") -> None: ...

@@ -46,7 +46,7 @@ _ROWS_READ = ("reader", "encoding", "split", "shuffle", "limit", "seed")  # a da
 TARGETS = {
     k.name: k
     for k in (
-        Kind("dataset", _S + "dataset", "Dataset", 2, parts=("source", "from"), whole=_ROWS_READ),
+        Kind("dataset", _S + "dataset", "Dataset", 3, parts=("source", "from"), whole=_ROWS_READ),
         Kind("tokenizer", _S + "tokenizer", "Tokenizer", 1),
         Kind("model", _S + "model", "Model", 1, "torch"),
         Kind("adapter", _S + "adapter", "Adapter", 1),
@@ -65,7 +65,7 @@ STEPS = {
     k.name: k
     for k in (
         Kind("fetch", _S + "fetch", "Fetch", 1),
-        Kind("tokens", _S + "tokens", "Tokens", 2, parts=("data",)),
+        Kind("tokens", _S + "tokens", "Tokens", 3, parts=("data",)),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )
 }

@@ -52,6 +52,10 @@ class ProjectScope:
         declared = vars_of(found.spec)
         return form_of(declared["format"], declared["fields"])
 
+    def dataset_setting(self, text: str, name: str) -> Any:
+        found = self.manifest.targets.get(text)
+        return vars_of(found.spec).get(name) if found and found.label.kind == "dataset" else None
+
     def tokenizer(self, text: str, key: str) -> Edge:
         found = self._find(text, key, ("tokenizer",))
         return Edge(str(found.label)) if found else _NOWHERE
@@ -101,6 +105,17 @@ class ProjectScope:
         if found is not None:
             self.code_files[path] = found
         return path
+
+    def text(self, path: str, key: str) -> str:
+        found = self._inside(path, key)
+        if found is None:
+            return ""
+        self.code_files[path] = found  # so that the graph is made again when the file changes
+        try:
+            return found.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            self.problem("unreadable-file", key, f"`{path}` is not a text file: {e}")
+            return ""
 
     # -- behind it ---------------------------------------------------------------------------
 

@@ -105,8 +105,8 @@ def test_a_row_is_made_or_refused(format):
         seen[_made(format, data)] += 1
 
     one()
-    assert seen[True] >= CASES / 20, seen
-    assert seen[False] >= CASES / 20 or format == "rows", seen
+    assert seen[True] >= CASES / 50, seen  # both happen, so the law was tried both ways
+    assert seen[False] >= CASES / 50 or format == "rows", seen
 
 
 def _made(format: str, data: Any) -> bool:

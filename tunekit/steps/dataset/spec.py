@@ -6,12 +6,19 @@ import codecs
 import re
 from typing import Annotated, Any, Literal
 
+import msgspec
+
 from tunekit.derive import Edge, Scope, action_of
 from tunekit.forms import fields_faults
 from tunekit.label import Label
 from tunekit.spec import PositiveInt, Spec, operational, semantic
+from tunekit.steps.tokens.spec import Role, TrainOn
+from tunekit.templates import template_fault
 
 SPLIT = re.compile(r"(?P<name>[A-Za-z0-9_.-]*)(?:\[(?P<from>-?\d+%?)?:(?P<to>-?\d+%?)?\])?\Z")
+
+# Not the rows' own: they enter the keys of tokens made of them.
+MASKING = ("train_on", "roles", "chat_template", "require_end")
 
 Format = Literal[
     "auto",
@@ -61,6 +68,16 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
     shuffle: Annotated[bool, semantic("Shuffle rows by `seed`.")] = False
     limit: Annotated[PositiveInt | None, semantic("Keep the first rows only.")] = None
     seed: Annotated[int, semantic("Seed of `make:` and of `shuffle`.", ge=0)] = 0
+    train_on: Annotated[
+        TrainOn, semantic("`assistant`: the turns of `roles` carry labels, `last`: the last of them, `all`: all text.")
+    ] = "assistant"
+    roles: Annotated[list[Role], semantic("Whose turns carry labels.", min_length=1)] = msgspec.field(
+        default_factory=lambda: ["assistant"]
+    )
+    chat_template: Annotated[
+        str, semantic("Jinja text, a `.jinja` file, or a name, for these rows; empty: the tokenizer's own.")
+    ] = ""
+    require_end: Annotated[bool, semantic("Turns must end with a token that generation stops at.")] = True
     packages: Annotated[list[str], semantic("Distributions whose version enters the key (what the code imports).")] = []
     files: Annotated[list[str], semantic("Further project files that the code reads.")] = []
     private: Annotated[bool, operational("Never pushed, bundled or published; holds for what is derived.")] = False
@@ -75,6 +92,9 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
             out.append(("encoding", f"`{self.encoding}` is no text encoding of Python", "such as latin-1"))
         if self.encoding != "utf-8" and (self.reader in ("parquet", "arrow") or not self.source):
             out.append(("encoding", "only text files have an encoding", "remove it"))
+        wrong = template_fault(self.chat_template)
+        if wrong is not None:
+            out.append(("chat_template", *wrong))
         if self.args and not (self.map or self.source.startswith("make:")):
             out.append(("args", "`args` without `map` or `make:`", "remove it, or name the function it is for"))
         return out
@@ -155,7 +175,7 @@ def derive(label: Label, spec: Dataset, scope: Scope) -> None:
         label,
         "dataset",
         spec,
-        drop=("from", "packages", "files") + (() if spec.source.startswith("make:") else ("source",)),
+        drop=("from", "packages", "files", *MASKING) + (() if spec.source.startswith("make:") else ("source",)),
         inputs=inputs,
         code=code,
         files=spec.files,

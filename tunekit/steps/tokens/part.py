@@ -1,7 +1,7 @@
 """A part of tokens: what one chunk of a dataset becomes under the settings of one item.
 
     tokens.arrow   rows that have a label (tunekit.data.tokenset)
-    rows.arrow     of every row of the chunk: its digest, whether it is kept, its straddling tokens
+    rows.arrow     of every row of the chunk: its digest, and what was found of it (`ROWS`)
     ledger.json    counts
 
 `rows.arrow` is what lets the next execution copy rows: a row of the same content is not tokenized again.
@@ -18,18 +18,30 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tunekit.data.arrays import fixed, flags, indices
+from tunekit.data.arrays import array_of, fixed, indices, settled
 from tunekit.data.chunk import DIGEST, Digests, Numbers, digests_of, visible
-from tunekit.data.encoder import Encoder
+from tunekit.data.encoder import Encoded, Encoder
 from tunekit.data.rowset import iter_table, map_table, read_index, write_index
 from tunekit.data.seen import Seen
 from tunekit.data.tokenset import table_of, write_part
 from tunekit.hashing import sha256_file
 from tunekit.parts import Part
+from tunekit.steps.tokens.reasons import NAMED, Reasons, reasons_of
 
 FORMAT = 2
-NAMED_ROWS = 20
-_ROWS = pa.schema([("digest", pa.binary(32)), ("kept", pa.bool_()), ("straddling", pa.int32())])
+ROWS = pa.schema(
+    [
+        ("kept", pa.bool_()),  # it has a label
+        ("empty", pa.bool_()),
+        ("turns", pa.int32()),
+        ("ended", pa.int32()),
+        ("straddling", pa.int32()),
+        ("straddlers", pa.list_(pa.int32())),
+        ("notes", pa.list_(pa.string())),
+        ("digest", pa.binary(32)),
+    ]
+)
+_FACTS = pa.schema(list(ROWS)[:-1])
 
 
 class PartLedger(msgspec.Struct):
@@ -43,6 +55,7 @@ class PartLedger(msgspec.Struct):
     straddling: int = 0
     unlabelled: int = 0
     unlabelled_rows: list[int] = []
+    reasons: Reasons = msgspec.field(default_factory=Reasons)
 
 
 def load_ledger(file: Path) -> PartLedger:
@@ -67,11 +80,9 @@ class Earlier:
         """Of every row the part and the row there; part -1 where it was not seen."""
         return self._seen.find(digests)
 
-    def facts(self, part: int, rows: Numbers) -> tuple[NDArray[np.bool_], Numbers]:
-        """Of rows of a part whether each is kept, and its straddling tokens."""
-        found = self._rows[part].take(indices(rows))
-        kept = found.column("kept").to_numpy()
-        return kept, found.column("straddling").to_numpy().astype(np.int64)
+    def facts(self, part: int, rows: Numbers) -> pa.Table:
+        """What was found of rows of a part."""
+        return self._rows[part].select(_FACTS.names).take(indices(rows))
 
     def tokens(self, part: int, rows: Numbers) -> pa.Table:
         """The tokens of kept rows of a part."""
@@ -91,42 +102,58 @@ def make_part(
     digests = digests_of(chunk.column(DIGEST))
     nowhere = (np.full(count, -1, np.int64), np.zeros(count, np.int64))
     part, row = earlier.find(digests) if earlier else nowhere
-    kept, straddling = np.zeros(count, dtype=bool), np.zeros(count, np.int64)
     missed = np.flatnonzero(part < 0)
     wanted = visible(chunk if len(missed) == count else chunk.take(indices(missed)))
     encoded = list(encoder.encode(iter_table(wanted), (missed + first_row).tolist()))
-    kept[missed] = [any(e.labelled) for e in encoded]
-    straddling[missed] = [e.straddling for e in encoded]
-    tables = [table_of([e for e, keep in zip(encoded, kept[missed].tolist(), strict=True) if keep])]
-    places = [missed[kept[missed]]]
+    kept = np.array([any(e.labelled) for e in encoded], dtype=bool)
+    tables = [table_of([e for e, keep in zip(encoded, kept.tolist(), strict=True) if keep])]
+    facts, places, kept_places = [_facts_of(encoded, kept)], [missed], [missed[kept]]
     for p in np.unique(part[part >= 0]).tolist():
         assert earlier is not None
-        mine = np.flatnonzero(part == p)
-        kept[mine], straddling[mine] = earlier.facts(p, row[mine])
-        places.append(mine[kept[mine]])
-        tables.append(earlier.tokens(p, row[places[-1]]))
-    write_part(directory / "tokens.arrow", tables, np.concatenate(places))
-    _write_rows(directory / "rows.arrow", digests, kept, straddling)
-    ledger = _ledger(directory / "tokens.arrow", kept, straddling)
+        places.append(np.flatnonzero(part == p))
+        facts.append(earlier.facts(p, row[places[-1]]))
+        kept_places.append(places[-1][facts[-1].column("kept").to_numpy()])
+        tables.append(earlier.tokens(p, row[kept_places[-1]]))
+    write_part(directory / "tokens.arrow", tables, np.concatenate(kept_places))
+    rows = facts[0]
+    if len(facts) > 1:
+        rows = pa.concat_tables(facts).take(indices(np.argsort(np.concatenate(places), kind="stable")))
+    _write_rows(directory / "rows.arrow", rows.append_column(ROWS.field("digest"), fixed(digests, pa.binary(32))))
+    ledger = _ledger(directory / "tokens.arrow", rows)
     write_index(directory / "ledger.json", {"format": FORMAT, **msgspec.to_builtins(ledger)})
     return ledger, count - len(missed)
 
 
-def _write_rows(file: Path, digests: Digests, kept: NDArray[np.bool_], straddling: Numbers) -> None:
-    columns = [fixed(digests, _ROWS.field(0).type), flags(kept), fixed(straddling.astype(np.int32), pa.int32())]
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, _ROWS) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=_ROWS))
+def _facts_of(rows: list[Encoded], kept: NDArray[np.bool_]) -> pa.Table:
+    columns: list[list[Any]] = [
+        kept.tolist(),
+        [not e.input_ids for e in rows],
+        [e.turns for e in rows],
+        [e.ended for e in rows],
+        [e.straddling for e in rows],
+        [e.straddlers[:NAMED] for e in rows],
+        [e.notes for e in rows],
+    ]
+    return pa.table([array_of(c, f.type) for c, f in zip(columns, _FACTS, strict=True)], schema=_FACTS)
 
 
-def _ledger(tokens: Path, kept: NDArray[np.bool_], straddling: Numbers) -> PartLedger:
+def _write_rows(file: Path, rows: pa.Table) -> None:
+    columns = [settled(column.combine_chunks()) for column in rows.columns]
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, ROWS) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=ROWS))
+
+
+def _ledger(tokens: Path, rows: pa.Table) -> PartLedger:
     table = map_table(tokens)
+    kept = rows.column("kept").to_numpy()
     unlabelled = np.flatnonzero(~kept)
     return PartLedger(
         digest=sha256_file(tokens),
         rows=int(kept.sum()),
         tokens=sum(len(c.values) for c in table.column("input_ids").chunks),
         labelled=sum(c.values.true_count for c in table.column("labelled").chunks),
-        straddling=int(straddling.sum()),
+        straddling=int(rows.column("straddling").to_numpy().sum()),
         unlabelled=len(unlabelled),
-        unlabelled_rows=unlabelled[:NAMED_ROWS].tolist(),
+        unlabelled_rows=unlabelled[:NAMED].tolist(),
+        reasons=reasons_of(rows),
     )

@@ -12,13 +12,16 @@ import pyarrow as pa
 from tunekit.data.encoder import Encoder
 from tunekit.data.partcache import CHUNK, PartCache
 from tunekit.data.rowset import Dataset, open_dataset
+from tunekit.data.template import ChatTemplate
 from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_tokens
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
 from tunekit.forms import AUTO, refusal
 from tunekit.hashing import digest_of
 from tunekit.protocol import Events, Input, Request
-from tunekit.steps.tokens.part import NAMED_ROWS, Earlier, PartLedger, load_ledger, make_part
+from tunekit.steps.tokens.masking import check_ends, encoder_of, warn_of_reasons, warn_of_templates
+from tunekit.steps.tokens.part import Earlier, PartLedger, load_ledger, make_part
+from tunekit.steps.tokens.reasons import NAMED, summed
 from tunekit.steps.tokens.spec import TokenItem
 from tunekit.steps.tokens.spec import Tokens as TokensSpec
 
@@ -33,18 +36,21 @@ def run(request: Request, events: Events) -> dict[str, str]:
     datasets = [open_dataset(source.path) for source in sources]
     work = _Work(request, events, out, sum(d.rows for d in datasets))
     items = []
+    told: list[ChatTemplate | None] = []
     for number, (item, source, dataset) in enumerate(zip(spec.items, sources, datasets, strict=True)):
         if item.format == AUTO:
             item = msgspec.structs.replace(item, format=dataset.shape)
         refused = refusal("loss", source.label, item.format)
         if refused:
             raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
-        encoder = Encoder(vocabulary, item.format, item.train_on)
+        encoder = encoder_of(vocabulary, item)
         items.append(work.item(number, item, encoder, dataset))
-    if vocabulary.template is not None and vocabulary.template.read_clock:
-        events.warning("template-clock", "the chat template prints the date; a fixed day is used (2024-07-26)")
+        told.append(encoder.template)
+    warn_of_templates(vocabulary, told, events)
     write_tokens(out, Tokens(items, vocabulary.pad_id, vocabulary.eos_id, vocabulary.size))
     _report(sources, items, events)
+    warn_of_reasons(sources, items, events)
+    check_ends(sources, items, spec.items, events)
     shutil.rmtree(Path(request.staging) / "parts", ignore_errors=True)
     return {"main": "main"}
 
@@ -121,7 +127,8 @@ def _summed(ledgers: list[PartLedger], first_rows: list[int], rows: int) -> dict
         "kept": sum(ledger.rows for ledger in ledgers),
         "straddling": sum(ledger.straddling for ledger in ledgers),
         "unlabelled": sum(ledger.unlabelled for ledger in ledgers),
-        "unlabelled_rows": unlabelled[:NAMED_ROWS],
+        "unlabelled_rows": unlabelled[:NAMED],
+        **summed([ledger.reasons for ledger in ledgers], first_rows),
     }
 
 
