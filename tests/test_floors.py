@@ -21,6 +21,8 @@ FLOORS = [
     ("methods.*.spec", 2), ("steps.*.spec", 2), ("methods.spec", 2),
     ("kinds", 3),
     ("manifest", 4), ("graph", 4), ("lockfile", 4),
+    # what a source says, and whether its files are there: part of reading a declaration
+    ("sources.locator", 4), ("sources.select", 4), ("sources.files", 4),
     ("sources", 5), ("store", 5),
     ("plan", 6),
     ("build", 7), ("share", 7.5),  # share reads the history that builds write
