@@ -165,6 +165,7 @@ LLAMA_LIKE = """{{- bos_token }}
 {% endif %}"""
 
 
+@pytest.mark.torch
 @pytest.mark.oracle
 @pytest.mark.parametrize("template", ["chatml", LLAMA_LIKE], ids=["chatml", "llama-like"])
 def test_transformers_agrees(room, dataset, template):
@@ -197,6 +198,7 @@ def test_transformers_agrees(room, dataset, template):
     assert oracle.decode(completion.input_ids, skip_special_tokens=True) == "the number 7 , is"
 
 
+@pytest.mark.torch
 @pytest.mark.oracle
 def test_masks_agree_with_generation_blocks(room, dataset, chat_rows):
     """Where a template marks its own turns, the derived mask is the marked one."""

@@ -8,10 +8,12 @@ import selectors
 import shutil
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunekit.build import gates, history, links, trust
+from tunekit import diskspace
+from tunekit.build import environment, gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
 from tunekit.build.finish import early
@@ -63,6 +65,7 @@ class Builder:
         self._nurseries: dict[str, Nursery] = {}
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[str, float] = {}
+        self._changed = True  # what runs, since it was last asked what may start
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
         self.requests = Requests(planner)
@@ -73,6 +76,7 @@ class Builder:
         """Build. Raises LockError before anything runs if a needed source is not pinned. KeyboardInterrupt stops
         every child first; staging stays, so the next build continues."""
         nodes = self.planner.plan(self.labels)
+        gc.freeze()  # the plan stays: no need to look through it again and again
         gc.enable()  # from here on it may run for days
         self.order = list(nodes)
         missing = [str(r) for n in nodes.values() if n.state in (UNLOCKED, BLOCKED) for r in n.reasons]
@@ -89,6 +93,11 @@ class Builder:
             self._close()
         self._finish()
         return Result(self.executed, self.failed, len(nodes) - len(self.executed), self.records)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """The same for every action of a build."""
+        return environment.describe(self.planner.inputs)
 
     def _check_trust(self, nodes: dict[str, Node]) -> None:
         """Before anything runs: all code that this build may execute (again, by content, in front of each worker)."""
@@ -118,7 +127,9 @@ class Builder:
             if not nodes[label].run:
                 self._judge(label)
         while self.frontier or self.running:
-            self._start_ready()
+            if self._changed or self._waiting:
+                self._changed = False
+                self._start_ready()
             if not self.running:
                 if self.frontier.waits(self._waiting):
                     time.sleep(0.2)  # another build holds the lease of all that could run
@@ -179,8 +190,10 @@ class Builder:
                 return True
         try:
             self._execute(label, node, lease)
-        except TunekitError as e:
+        except BaseException as e:
             lease.release()
+            if not isinstance(e, TunekitError):
+                raise
             self._fail(label, e)
         return True
 
@@ -188,13 +201,16 @@ class Builder:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
             trust.check(self.root, code, label)
+        diskspace.need(self.store.root)
         finish = node.key in self.options.finish
         request = self.requests.write(node, self._cpus(label), self.options.offline, finish)
         running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
-        self.running[label] = Attempt(node, lease, running, request.parent)
+        folder = os.path.dirname(request)
+        self.running[label] = Attempt(node, lease, running, folder)
+        self._changed = True
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
         reasons = ["finished early, from its last checkpoint"] if finish else [str(r) for r in node.reasons]
-        self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": str(request.parent)})
+        self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": folder})
 
     def _nursery(self, group: str) -> Nursery:
         found = self._nurseries.get(group)
@@ -227,7 +243,7 @@ class Builder:
         for label in [x for x, a in self.running.items() if kind_of(a.node.action.kind).preload == nursery.group]:
             running = self.running[label].running
             self._selector.unregister(running.fd)
-            os.close(running.fd)
+            running.close()
             self._end(label, ActionError(f"{label}: {why}", slug="worker-died", hint="build again to continue"))
 
     def _on_events(self, label: str, running: Running) -> None:
@@ -241,11 +257,11 @@ class Builder:
         if not ended:
             return
         self._selector.unregister(running.fd)
-        os.close(running.fd)
+        running.close()
         try:
             group = kind_of(attempt.node.action.kind).preload
             status = self._nurseries[group].await_exit(running)
-            record = attempt.conclude(status, self.planner)
+            record = attempt.conclude(status, self.planner, self.environment)
         except TunekitError as e:
             self._end(label, e)
             return
@@ -271,7 +287,7 @@ class Builder:
         self.planner.remember(node)
         history.append(self.root, label, selected, "built")
         self.executed.append(label)
-        self.running.pop(label).lease.release()
+        self._release(label)
         self._done(label, selected, "built")
 
     def _hit(self, label: str, node: Node, how: str) -> None:
@@ -297,8 +313,12 @@ class Builder:
                 self.failed[lost] = ActionError(f"{lost} needs what failed", slug="upstream-failed")
 
     def _end(self, label: str, error: TunekitError) -> None:
-        self.running.pop(label).lease.release()
+        self._release(label)
         self._fail(label, error)
+
+    def _release(self, label: str) -> None:
+        self.running.pop(label).lease.release()
+        self._changed = True
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -329,7 +349,7 @@ class Builder:
         for nursery in self._nurseries.values():
             nursery.kill()
         for attempt in self.running.values():
-            os.close(attempt.running.fd)
+            attempt.running.close()
             attempt.lease.release()
         self._selector.close()
         shutil.rmtree(self.store.tmp / f"build-{os.getpid()}", ignore_errors=True)

@@ -8,7 +8,7 @@ docs/masks.md has it all in words.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from tunekit.data.attribution import Attribution
 from tunekit.data.calls import check_calls
@@ -18,7 +18,8 @@ from tunekit.data.marked import Marked, Span
 from tunekit.data.pieces import Stretch, edges_of, spaced
 from tunekit.data.prefixes import by_prefixes
 from tunekit.data.probe import Place, behind_space, core_of, find_any
-from tunekit.data.regions import Region, regions_of
+from tunekit.data.regions import regions_of
+from tunekit.data.rendered import Rendered
 from tunekit.data.starts import Starts
 from tunekit.data.template import ChatTemplate, TemplateRefusal, Trace
 
@@ -39,7 +40,7 @@ class Masks:
         """A conversation's text and spans. Raises RowFault: `template-refused`, `message-dropped`, `no-turn-start`,
         `mask-not-derivable`, `place-lost`, `tool-calls-dropped`, `tools-dropped`."""
         messages, trace = self._render(conversation)
-        row = _Rendered(self._template, conversation, messages, trace, regions_of(trace, len(messages)))
+        row = _Spans(self._template, conversation, messages, trace, regions_of(trace, len(messages)))
         check_calls(conversation, trace.text, row.regions)
         base = self._train_on == "all"
         flags = self._flags(conversation.turns)
@@ -54,7 +55,7 @@ class Masks:
             notes += spaced(conversation.turns[number], stretches)
         return Marked(trace.text, base, spans, notes)
 
-    def _turns(self, row: _Rendered, odd: list[int], train: bool, notes: list[str] | None) -> list[Span]:
+    def _turns(self, row: _Spans, odd: list[int], train: bool, notes: list[str] | None) -> list[Span]:
         """The spans of whole turns. `notes` None: regions say nothing."""
         roles = [row.conversation.turns[number].role for number in odd]
         assistants = all(role == "assistant" for role in roles)
@@ -65,7 +66,7 @@ class Masks:
             return self._by_prefixes(row, odd, train)
         return [span for number in odd for span in row.turn(number, train, self._starts, notes)]
 
-    def _by_prefixes(self, row: _Rendered, odd: list[int], train: bool) -> list[Span]:
+    def _by_prefixes(self, row: _Spans, odd: list[int], train: bool) -> list[Span]:
         spans = by_prefixes(self._template, row.conversation, row.messages, row.trace.text, odd, train)
         added = {number: (span.start, span.end) for number, span in zip(odd, spans, strict=True)}
         if self._attribution.is_clean(row.messages, row.conversation, row.trace.text, added):
@@ -98,17 +99,8 @@ class Masks:
         return [on if turn.train is None else turn.train for turn, on in zip(turns, by_role, strict=True)]
 
 
-class _Rendered(NamedTuple):
-    """One conversation at work."""
-
-    template: ChatTemplate
-    conversation: Conversation
-    messages: list[Row]
-    trace: Trace
-    regions: list[Region | None]
-
-    def render(self, messages: list[Row]) -> str:
-        return self.template.trace(messages, tools=self.conversation.tools).text
+class _Spans(Rendered):
+    """The spans of one conversation."""
 
     def turn(self, number: int, train: bool, starts: Starts, notes: list[str]) -> list[Span]:
         """The span of a whole turn."""
@@ -116,7 +108,7 @@ class _Rendered(NamedTuple):
         if turn.role != "assistant":
             return self._content(number, train)
         assert region is not None
-        start = starts.of(self.messages, self.conversation, number, self.trace, self.regions)
+        start = starts.of(self, number)
         if not start.whole:
             notes.append("off-prompt")
         close = _content_end(turn, self.trace.text, start.position)

@@ -121,7 +121,8 @@ def write_tree(store: Store, entries: list[Entry]) -> str:
 def read_tree(store: Store, digest: str) -> list[Entry] | None:
     """The files of an artifact, or None if the tree is not there or is not what its name says."""
     try:
-        raw = json.loads(store.tree(digest).read_bytes())
+        with open(store.place("trees", digest), "rb") as file:
+            raw = json.loads(file.read())
         entries = [Entry(*e) for e in raw]
         ok = tree_digest(list(entries)) == digest
     except FileNotFoundError:
@@ -160,18 +161,18 @@ def view(store: Store, digest: str) -> Path:
             return target
         quarantine(store, target)
     spare = store.tmp / f"view-{os.getpid()}-{os.urandom(6).hex()}"
-    spare.mkdir()
-    for path, text in wanted.items():
-        link = spare / path
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(text)
     try:
+        spare.mkdir()
+        for path, text in wanted.items():
+            link = spare / path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(text)
         os.rename(spare, target)
     except OSError:
         import shutil
 
-        shutil.rmtree(spare)  # another process made the same view first
-        if not target.is_dir():
+        shutil.rmtree(spare, ignore_errors=True)
+        if not target.is_dir():  # another process made the same view first
             raise
     return target
 

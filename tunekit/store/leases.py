@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from pathlib import Path
 
 from tunekit.store.store import Store
 
@@ -16,7 +15,7 @@ from tunekit.store.store import Store
 class Lease:
     """A held lease. `release` removes the staging folder if nothing is in it, then the lock."""
 
-    def __init__(self, folder: Path, fd: int) -> None:
+    def __init__(self, folder: str, fd: int) -> None:
         self._folder = folder
         self._fd = fd
 
@@ -28,7 +27,7 @@ class Lease:
 
 def acquire(store: Store, key: str) -> Lease | None:
     """The lease of a key, or None while another process holds it. Makes the staging folder."""
-    folder = store.staging(key)
+    folder = str(store.staging(key))
     while True:
         fd = _open(folder)
         try:
@@ -46,7 +45,7 @@ def acquire(store: Store, key: str) -> Lease | None:
         os.close(fd)
 
 
-def _open(folder: Path) -> int:
+def _open(folder: str) -> int:
     while True:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
