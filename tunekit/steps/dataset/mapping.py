@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from typing import Any
 
 from tunekit.data.columns import Row
@@ -49,7 +50,7 @@ class Mapping:
         Raises ActionError (`unknown-format`, `ambiguous-format`, and those of `of`).
         """
         for number, row in rows if self.choice is None else ():
-            for made in self._mapped(row, number):
+            for made in self._mapped(deepcopy(row), number):  # it is mapped again, and a map may change it
                 try:
                     self.choice = choose(AUTO, {}, made)
                 except Fault as fault:

@@ -109,7 +109,7 @@ class Origin:
                         slug="make-result",
                         hint="return an iterable of dicts, one a row",
                     )
-                yield row
+                yield dict(row)  # a generator may fill the same one again
                 number += 1
         except ActionError:
             raise

@@ -31,23 +31,30 @@ _LINES = pa.schema([("digest", pa.binary(32)), ("made", pa.int32())])
 
 
 class RowPart(NamedTuple):
-    """A finished part. `chunk` None: no row is left. Row numbers count from the first row that was read."""
+    """A finished part: what its chunk has (`rows` 0: there is none), and of how many rows that were read. Row numbers
+    count from the first of these."""
 
     read: int
     dropped: int
     dropped_rows: list[int]
-    chunk: Chunk | None
+    rows: int
     file: Path  # of the chunk
     lines: Path  # lines.arrow
 
-    @property
-    def rows(self) -> int:
-        return self.chunk.rows if self.chunk else 0
-
     def read_as(self, row: int) -> int:
         """The number that row `row` of the chunk was read with."""
-        made = map_table(self.lines).column("made").to_numpy()
-        return int(np.searchsorted(np.cumsum(made), row, side="right"))
+        return int(np.searchsorted(np.cumsum(self._made()), row, side="right"))
+
+    def until(self, most: int) -> RowPart:
+        """The counts there would be, had reading ended with the row that made the `most`-th one; the chunk as it is."""
+        made = self._made()
+        made = made[: int(np.searchsorted(np.cumsum(made), most)) + 1]
+        dropped = [row for row in self.dropped_rows if row < len(made)]
+        return self._replace(read=len(made), rows=int(made.sum()), dropped=int((made == 0).sum()), dropped_rows=dropped)
+
+    def _made(self) -> Numbers:
+        """How many rows were made of each that was read."""
+        return map_table(self.lines).column("made").to_numpy().astype(np.int64)
 
 
 def load_part(files: dict[str, Path]) -> RowPart:
@@ -55,7 +62,8 @@ def load_part(files: dict[str, Path]) -> RowPart:
     body = read_index(files["part.json"], FORMAT, "part")
     chunk = Chunk(**body["chunk"]) if body["chunk"] else None
     file = files[f"{chunk.digest[7:]}.arrow"] if chunk else Path()
-    return RowPart(body["read"], body["dropped"], body["dropped_rows"], chunk, file, files["lines.arrow"])
+    rows = chunk.rows if chunk else 0
+    return RowPart(body["read"], body["dropped"], body["dropped_rows"], rows, file, files["lines.arrow"])
 
 
 class Earlier:

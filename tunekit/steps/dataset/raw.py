@@ -54,7 +54,7 @@ class LineChunk:
         self.pieces = pieces
         self.count = sum(p.n for p in pieces)
         self.manner = pieces[0].reader
-        h = hashlib.sha256(self.manner.encode() + b"\0")
+        h = hashlib.sha256(f"{self.manner}\0{self.count}\0".encode())  # so lengths are not taken for text
         for piece in pieces:
             h.update((piece.ends - piece.starts).tobytes())
         for piece in pieces:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import msgspec
@@ -129,23 +130,24 @@ class _Work:
             self.seen += raw.count
             self.ledger.made += raw.count
             return Piece(raw.file, raw.start, raw.stop, _where(self._origin, raw.first - raw.start))
-        raw, part = self._part(raw, most)
-        self.seen += part.read
-        self.ledger.made += part.rows
-        self.ledger.dropped += part.dropped
+        part = self._part(raw, most)
+        told = part.until(most) if most is not None and most < raw.count else part
+        self.seen += told.read
+        self.ledger.made += told.rows
+        self.ledger.dropped += told.dropped
         room = NAMED_ROWS - len(self.ledger.dropped_rows)
-        self.ledger.dropped_rows += [raw.first + n for n in part.dropped_rows[:room]]
+        self.ledger.dropped_rows += [raw.first + n for n in told.dropped_rows[:room]]
         if not part.rows:
             return None
         return Piece(part.file, 0, part.rows, _where(self._origin, raw.first, part))
 
-    def _part(self, raw: Raw, most: int | None) -> tuple[Raw, RowPart]:
+    def _part(self, raw: Raw, most: int | None) -> RowPart:
         """The part of a chunk; of no more of its first rows than make `most`, if it was not made before."""
         part = self._found(raw)
         if part is None and most is not None and most < raw.count:
             raw = self._shortened(raw, most)
             part = self._found(raw)
-        return raw, part or self._make(raw)
+        return part or self._make(raw)
 
     def _name(self, raw: Raw) -> str:
         """What the rows of a chunk are made from, beside the settings."""
@@ -164,7 +166,9 @@ class _Work:
             return raw.head(most)
         made = 0
         for number, row in enumerate(raw.rows()):
-            made += len(self.mapping.of(row, raw.first + number))
+            made += len(
+                self.mapping.of(deepcopy(row), raw.first + number)
+            )  # it is mapped again, and a map may change it
             if made >= most:
                 return raw.head(number + 1)
         return raw

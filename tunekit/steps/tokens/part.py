@@ -42,6 +42,7 @@ ROWS = pa.schema(
     ]
 )
 _FACTS = pa.schema(list(ROWS)[:-1])
+_FORM = b"tunekit:form"  # of the rows, in the metadata of rows.arrow
 
 
 class PartLedger(msgspec.Struct):
@@ -66,14 +67,16 @@ def load_ledger(file: Path) -> PartLedger:
 
 
 class Earlier:
-    """The rows of the last execution, by their digests."""
+    """The rows of the last execution, by their digests. Settings may say `auto`: rows of another form are no use."""
 
-    def __init__(self, parts: Iterable[Part]) -> None:
+    def __init__(self, parts: Iterable[Part], form: str) -> None:
         self._tokens: list[Path] = []
         self._rows: list[pa.Table] = []
         for part in parts:
-            self._rows.append(map_table(part.files["rows.arrow"]))
-            self._tokens.append(part.files["tokens.arrow"])
+            rows = map_table(part.files["rows.arrow"])
+            if rows.schema.metadata == {_FORM: form.encode()}:
+                self._rows.append(rows)
+                self._tokens.append(part.files["tokens.arrow"])
         self._seen = Seen([digests_of(rows.column("digest")) for rows in self._rows])
 
     def find(self, digests: Digests) -> tuple[Numbers, Numbers]:
@@ -118,7 +121,8 @@ def make_part(
     rows = facts[0]
     if len(facts) > 1:
         rows = pa.concat_tables(facts).take(indices(np.argsort(np.concatenate(places), kind="stable")))
-    _write_rows(directory / "rows.arrow", rows.append_column(ROWS.field("digest"), fixed(digests, pa.binary(32))))
+    listed = rows.append_column(ROWS.field("digest"), fixed(digests, pa.binary(32)))
+    _write_rows(directory / "rows.arrow", listed, encoder.shape)
     ledger = _ledger(directory / "tokens.arrow", rows)
     write_index(directory / "ledger.json", {"format": FORMAT, **msgspec.to_builtins(ledger)})
     return ledger, count - len(missed)
@@ -137,10 +141,11 @@ def _facts_of(rows: list[Encoded], kept: NDArray[np.bool_]) -> pa.Table:
     return pa.table([array_of(c, f.type) for c, f in zip(columns, _FACTS, strict=True)], schema=_FACTS)
 
 
-def _write_rows(file: Path, rows: pa.Table) -> None:
+def _write_rows(file: Path, rows: pa.Table, form: str) -> None:
     columns = [settled(column.combine_chunks()) for column in rows.columns]
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, ROWS) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=ROWS))
+    schema = ROWS.with_metadata({_FORM: form})
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=schema))
 
 
 def _ledger(tokens: Path, rows: pa.Table) -> PartLedger:

@@ -81,7 +81,7 @@ class _Work:
             chunk = digest_of([digest, item.format], CHUNK)  # under `auto` the base does not say the form
             ledger = self._known.get((digest, settings)) or self._found(cache, chunk)
             if ledger is None:
-                earlier = earlier or Earlier(cache.earlier())
+                earlier = earlier or Earlier(cache.earlier(), item.format)
                 ledger = self._made(cache, chunk, table, encoder, first, earlier)
             self._known[digest, settings] = ledger
             ledgers.append(ledger)
