@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "plan"))
@@ -304,6 +304,7 @@ def declarations(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
+@settings(max_examples=40, deadline=None)
 @given(declarations())
 def test_the_declaration_as_read_is_the_class_as_python_makes_it(body):
     code = (
