@@ -13,16 +13,19 @@ from tunekit.store.store import Store
 
 
 class Lease:
-    """A held lease. `release` removes the staging folder if nothing is in it, then the lock."""
+    """A held lease. `release` removes the staging folder if nothing is in it, then the lock; again, it does nothing."""
 
     def __init__(self, folder: str, fd: int) -> None:
         self._folder = folder
         self._fd = fd
 
     def release(self) -> None:
+        if self._fd < 0:
+            return
         with contextlib.suppress(OSError):
             os.rmdir(self._folder)
         os.close(self._fd)
+        self._fd = -1
 
 
 def acquire(store: Store, key: str) -> Lease | None:
