@@ -1,0 +1,43 @@
+"""Rows as JSON values that can be shown: what JSON has no value for as text, long texts cut."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+CHARACTERS = 4000  # of one text
+
+
+class Cutter:
+    """Makes rows fit to be shown. `around`: a text that must not be cut away; `cut`: whether anything was."""
+
+    def __init__(self, most: int | None = CHARACTERS, around: str = "") -> None:
+        self._most = most
+        self._around = around
+        self.cut = False
+
+    def plain(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(name): self.plain(item) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            kept = value if self._most is None else value[: self._most]
+            self.cut = self.cut or len(kept) < len(value)
+            return [self.plain(item) for item in kept]
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, (bytes, memoryview)):
+            return f"<{len(value)} bytes>"
+        if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        return str(value)
+
+    def text(self, value: str) -> str:
+        """The beginning of a long text, or what is around the text that was looked for."""
+        value = value.encode("utf-8", "backslashreplace").decode()  # a lone surrogate is no character of a page
+        if self._most is None or len(value) <= self._most:
+            return value
+        self.cut = True
+        at = max(value.find(self._around), 0) if self._around else 0
+        start = max(at - self._most // 4, 0)
+        stop = start + self._most
+        return ("…" if start else "") + value[start:stop] + ("…" if stop < len(value) else "")

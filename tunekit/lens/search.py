@@ -1,0 +1,53 @@
+"""Rows that hold a text: the strings of a chunk are searched where they lie, no row becomes a Python object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tunekit.data.rowset import Dataset
+from tunekit.errors import ActionError
+from tunekit.lens.rows import BATCH
+
+
+def search(dataset: Dataset, label: str, text: str, ignore_case: bool) -> Iterator[tuple[int, bool]]:
+    """`(rows searched so far, False)` after every batch and `(row number, True)` for every row with `text` in one of
+    its strings, at any depth. The caller stops when it has enough. Raises ActionError (`nothing-to-search`)."""
+    first = 0
+    for _, table in dataset.chunks():
+        if not any(_has_text(field.type) for field in table.schema):
+            raise ActionError(
+                f"{label} has no column with text", slug="nothing-to-search", hint="`--row N` shows rows by number"
+            )
+        for batch in table.to_batches(max_chunksize=BATCH):
+            found: set[int] = set()
+            for column in batch.columns:
+                found |= _found(column, text, ignore_case)
+            yield from ((first + number, True) for number in sorted(found))
+            first += len(batch)
+            yield first, False
+
+
+def _found(array: pa.Array, text: str, ignore_case: bool) -> set[int]:
+    """Which items of an array have the text in them, or in what they are made of."""
+    kind = array.type
+    if not _has_text(kind):
+        return set()
+    if pa.types.is_struct(kind):
+        return {number for child in array.flatten() for number in _found(child, text, ignore_case)}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = _found(array.flatten(), text, ignore_case)
+        parents = pc.list_parent_indices(array)
+        return {parents[number].as_py() for number in inner}
+    hits = pc.fill_null(pc.match_substring(array, text, ignore_case=ignore_case), False)
+    return set(pc.indices_nonzero(hits).to_pylist())
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(_has_text(kind.field(i).type) for i in range(kind.num_fields))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _has_text(kind.value_type)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
