@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from tunekit.forms import refusal
 from tunekit.label import Label
 
 if TYPE_CHECKING:  # msgspec costs 30 ms: a cached graph is loaded without it
@@ -65,7 +66,11 @@ class Scope(Protocol):
     def dataset(self, text: str, key: str) -> Edge: ...
 
     def dataset_format(self, text: str) -> str:
-        """The row shape a dataset declares (`chat`, `completion`, …)."""
+        """The form that a dataset's rows get (`chat`, `completion`, …); `auto` where only the rows can tell."""
+        ...
+
+    def dataset_setting(self, text: str, name: str) -> Any:
+        """A setting that a dataset declares for those who read it (`train_on`, …); None if there is no such."""
         ...
 
     def tokenizer(self, text: str, key: str) -> Edge: ...
@@ -94,9 +99,22 @@ class Scope(Protocol):
         """Check that a project file exists inside the project and return its path."""
         ...
 
+    def text(self, path: str, key: str) -> str:
+        """The text of a project file; "" and a problem if it cannot be read."""
+        ...
+
     def problem(self, slug: str, key: str, message: str, hint: str = "") -> None: ...
 
     def add(self, action: Action) -> Edge: ...
+
+
+def form_for(consumer: str, scope: Scope, dataset: str, key: str) -> str:
+    """The form of a dataset's rows, `auto` if only they can tell; a recorded problem if `consumer` cannot read it."""
+    form = scope.dataset_format(dataset)
+    refused = refusal(consumer, dataset, form)
+    if refused:
+        scope.problem(refused.slug, key, refused.message, refused.hint)
+    return form
 
 
 def action_of(label: Label, kind: str, spec: Spec, *, drop: tuple[str, ...] = (), **more: Any) -> Action:

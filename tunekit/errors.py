@@ -114,10 +114,11 @@ class SourceError(TunekitError):
 
 
 def nearest(word: str, choices: list[str]) -> str:
-    """`did you mean` text for a misspelt word, or the list of valid words."""
+    """`did you mean` text for a misspelt word, or the list of valid words (the first 20)."""
     import difflib
 
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
-    return "valid: " + ", ".join(sorted(choices)) if choices else ""
+    more = f" and {len(choices) - 20} more" if len(choices) > 20 else ""
+    return "valid: " + ", ".join(sorted(choices)[:20]) + more if choices else ""

@@ -42,7 +42,7 @@ _S, _M = "tunekit.steps.", "tunekit.methods."
 TARGETS = {
     k.name: k
     for k in (
-        Kind("dataset", _S + "dataset", "Dataset", 1),
+        Kind("dataset", _S + "dataset", "Dataset", 2),
         Kind("tokenizer", _S + "tokenizer", "Tokenizer", 1),
         Kind("model", _S + "model", "Model", 1, "torch"),
         Kind("adapter", _S + "adapter", "Adapter", 1),
@@ -61,7 +61,7 @@ STEPS = {
     k.name: k
     for k in (
         Kind("fetch", _S + "fetch", "Fetch", 1),
-        Kind("tokens", _S + "tokens", "Tokens", 1, parts="data"),
+        Kind("tokens", _S + "tokens", "Tokens", 2, parts="data"),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )
 }

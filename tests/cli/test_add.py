@@ -78,6 +78,7 @@ class TestVerb:
             (("dataset", "A b", "path:a.jsonl"), "bad-name"),
             (("dataset", "c", "a.jsonl"), "source-syntax"),
             (("dataset", "c", "hf:x/y"), "source-not-yet"),
+            (("dataset", "c", "path:b.jsonl"), "missing-file"),
             (("dataset", "c", "path:a.jsonl", "--format", "chatt"), "wrong-type"),
             (("dataset", "c", "path:a.jsonl", "--set", "lim=1"), "unknown-key"),
             (("dataset", "c", "path:a.jsonl", "--set", "map=no.py:f"), "missing-file"),
@@ -90,7 +91,7 @@ class TestVerb:
     def test_refuses_and_writes_nothing(self, fresh, call, words, slug):
         old = (fresh / "tunekit.toml").read_text()
         said = call(fresh, "add", *words)
-        assert said.code in (1, 2) and f"error[{slug}]" in said.err
+        assert said.code == 2 and f"error[{slug}]" in said.err
         assert (fresh / "tunekit.toml").read_text() == old
         assert not (fresh / "elsewhere.toml").exists()
 

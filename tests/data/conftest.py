@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from tunekit.data.vocabulary import Vocabulary, open_vocabulary
+
+sys.path.insert(0, str(Path(__file__).parent))  # `zoo`, which several tests here share
 
 CHATML = Path(__file__).parents[2] / "tunekit" / "data" / "templates" / "chatml.jinja"
 TEXT = ["user\nassistant\nsystem\ntool\n" * 3, "what is the sum\n\nof the two numbers\n\nthe sum is\n\n\n" * 5]

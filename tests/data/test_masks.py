@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
+from tokenizers import decoders
 
 from tunekit.data.encoder import Encoded, Encoder
 from tunekit.data.vocabulary import Vocabulary, open_vocabulary
@@ -28,6 +29,7 @@ def one(vocabulary: Vocabulary, row: dict, train_on: str = "assistant", shape: s
 
 
 def labelled_text(vocabulary: Vocabulary, encoded: Encoded) -> str:
+    vocabulary.tokenizer.decoder = decoders.ByteLevel()
     ids = [i for i, on in zip(encoded.input_ids, encoded.labelled, strict=True) if on]
     return vocabulary.tokenizer.decode(ids, skip_special_tokens=False)
 
@@ -35,13 +37,6 @@ def labelled_text(vocabulary: Vocabulary, encoded: Encoded) -> str:
 def chat(*turns: str) -> dict:
     roles = ("user", "assistant")
     return {"messages": [{"role": roles[i % 2], "content": text} for i, text in enumerate(turns)]}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def byte_level_decoder(vocabulary: Vocabulary) -> None:
-    from tokenizers import decoders
-
-    vocabulary.tokenizer.decoder = decoders.ByteLevel()
 
 
 @settings(max_examples=150, deadline=None)
@@ -102,30 +97,61 @@ def test_many_rows_come_back_in_order(vocabulary):
     assert list(Encoder(vocabulary, "chat", "assistant").encode([])) == []
 
 
+# Thoughts only in the last turn, as Qwen3 has them.
+THOUGHTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if loop.last and m.role == 'assistant' %}hm {% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_template_may_rewrite_earlier_turns(variant):
+    vocabulary = open_vocabulary(variant(THOUGHTS))
+    encoded = one(vocabulary, chat("a", "b", "c", "d"))
+    assert labelled_text(vocabulary, encoded) == "b<|im_end|>hm d<|im_end|>" and encoded.notes == []
+
+
+# Every message is printed while the loop is at the next one.
+LATE = (
+    "{% set ns = namespace(last='') %}{% for m in messages %}{{ ns.last }}|{% set ns.last = m.content %}{% endfor %}"
+    "{{ ns.last }}"
+)
+
+
+def test_a_template_that_prints_a_message_in_anothers_place_is_rendered_by_prefixes(variant):
+    vocabulary = open_vocabulary(variant(LATE))
+    assert labelled_text(vocabulary, one(vocabulary, chat("a", "bee", "c", "dee"))) == "|bee|dee"
+
+
 @pytest.mark.parametrize(
-    ("template", "why"),
+    ("template", "slug", "why"),
     [
-        # Thoughts only in the last turn, as Qwen3 and DeepSeek do.
-        (
-            "{% for m in messages %}<|im_start|>{{ m.role }}\n"
-            "{% if loop.last and m.role == 'assistant' %}hm {% endif %}"
-            "{{ m.content }}<|im_end|>"
-            "\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
-            "turn 1: the chat template is not prefix-stable here: later turns change",
-        ),
         (
             "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}?{% endif %}",
-            "begin",
+            "no-turn-start",
+            "the turn does not begin as the generation prompt does",
         ),
-        ("{% if messages|length < 4 %}{{ raise_exception('short') }}{% endif %}x", "refuses the turns before: short"),
+        # Not in a loop over the messages.
+        (
+            "{{ messages[0].content }}{{ messages[1].content if messages|length > 1 }}"
+            "{% if messages|length < 4 %}{{ raise_exception('short') }}{% endif %}"
+            "{{ messages[2].content }}{{ messages[3].content }}",
+            "mask-not-derivable",
+            "it refuses the turns before: short",
+        ),
+        (
+            "{{ messages|length }}" + LATE,
+            "mask-not-derivable",
+            "the turn does not begin with the generation prompt",
+        ),
     ],
 )
-def test_no_mask_is_guessed(variant, template, why):
+def test_no_mask_is_guessed(variant, template, slug, why):
     encoder = Encoder(open_vocabulary(variant(template)), "chat", "assistant")
     with pytest.raises(ActionError) as e:
-        list(encoder.encode([chat("a", "b", "c", "d")], first_row=7))
-    assert e.value.slug == "template-not-prefix-stable" and why in e.value.message
-    assert e.value.message.startswith("row 7, turn 1") and "chatml" in e.value.hint
+        list(encoder.encode([chat("a", "bee", "c", "dee")], first_row=7))
+    assert e.value.slug == slug and why in e.value.message
+    assert e.value.message.startswith("row 7: turn 1") and 'train_on = "all"' in e.value.hint
 
 
 def test_a_refused_conversation_names_the_row(variant):
@@ -146,7 +172,7 @@ def test_bos_only_where_the_tokenizer_puts_one(variant):
     vocabulary = open_vocabulary(variant(bos_token="<s>", add_bos_token=True))
     bos = vocabulary.tokenizer.token_to_id("<s>")
     assert one(vocabulary, {"text": "x"}, shape="completion").input_ids[0] == bos
-    with pytest.raises(ActionError, match="row 0 begins with two `<s>`") as e:
+    with pytest.raises(ActionError, match="row 0: the row begins with two `<s>`") as e:
         one(vocabulary, {"text": "<s>x"}, shape="completion")
     assert e.value.slug == "double-bos"
 
@@ -168,7 +194,6 @@ def test_a_template_that_doubles_bos_is_found(variant):
 @pytest.mark.parametrize(
     ("config", "slug"),
     [
-        ({"pad_token": "<|im_end|>"}, "pad-is-eos"),
         ({"eos_token": {"content": "<|nope|>"}}, "unknown-special-token"),
         ({"chat_template": "{% if %}", "template": ""}, "bad-template"),
     ],
@@ -177,6 +202,14 @@ def test_a_vocabulary_that_cannot_be_used(variant, config, slug):
     with pytest.raises(ActionError) as e:
         open_vocabulary(variant(**config))
     assert e.value.slug == slug
+
+
+def test_padding_may_be_the_end_token(variant):
+    """Labels are kept by place: padding with the end-of-text token hides none of them."""
+    vocabulary = open_vocabulary(variant(pad_token="<|im_end|>"))
+    assert vocabulary.pad_id == vocabulary.eos_id
+    encoded = one(vocabulary, chat("hi", "a<|im_end|>b"))
+    assert labelled_text(vocabulary, encoded) == "a<|im_end|>b<|im_end|>" and (encoded.turns, encoded.ended) == (1, 1)
 
 
 def test_a_missing_tokenizer_and_a_broken_one(tmp_path):

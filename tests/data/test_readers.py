@@ -70,13 +70,6 @@ def test_any_file_is_text_when_the_reader_says_so(tmp_path):
     assert fault(tmp_path).slug == "no-data-files"
 
 
-def test_latin_1_is_read_with_a_warning(tmp_path):
-    (tmp_path / "x.txt").write_bytes(b"ok\ncaf\xe9")
-    rows, warned = read(tmp_path)
-    assert rows[0]["text"] == "ok\ncafé"
-    assert warned == ["not-utf8: x.txt:2 is not UTF-8; the file is read as Latin-1"]
-
-
 def test_a_readme_beside_the_data_is_left_out_aloud(tmp_path):
     write_jsonl(tmp_path / "d.jsonl", ROWS)
     (tmp_path / "README.md").write_text("# data")
@@ -100,10 +93,10 @@ def test_a_named_split_chooses_files(tmp_path):
     [
         ("d.jsonl", '{"a": 1}\n{"a": \n', "d.jsonl:2: not JSON"),
         ("d.jsonl", '{"a": 1}\n\n[1]\n', "d.jsonl:3: a list, not an object"),
-        ("d.json", '[{"a": 1},\n {]', "d.json:2: not JSON"),
-        ("d.json", '{"a": 1}', "d.json:1: the file holds an object"),
-        ("d.json", '[{"a": 1}, "x"]', "d.json: item 1: a string, not an object"),
-        ("d.json", '{"a": 1}\n{"a": 2}', "d.json:2: not JSON: Extra data"),
+        ("d.json", '[{"a": 1},\n {]', "d.json:2, item 1: not JSON"),
+        ("d.json", '{"a": 1}', 'd.json:1: not a list of objects: `{"a": 1}` at its start'),
+        ("d.json", '[{"a": 1}, "x"]', 'd.json:1: not a list of objects: `, "x"]` behind item 0'),
+        ("d.json", '{"a": 1}\n{"a": 2}', "d.json:1: not a list of objects"),
         ("d.csv", "a,b\n1,2\n3\n", "d.csv:3: 1 cells, the header has 2"),
         ("d.csv", "a,a\n1,2\n", "d.csv:1: the first line must name every column once"),
         ("d.csv", 'a,b\n"1,2\n', "d.csv:2: not CSV"),

@@ -88,7 +88,27 @@ ONE = [
      "dataset.a", "files", "outside"),
     ('format = "chat"', 'format = "chat"\nsplit = "x["', "bad-value", 7, "dataset.a", "split", "[:500]"),
     ('format = "chat"', 'format = "rows"', "wrong-format", 22, "run.x", "data", "needs `chat`"),
+    ('format = "chat"', 'format = "preference"', "wrong-format", 22, "run.x", "data", "has `preference` rows"),
+    ('format = "chat"', 'format = "caht"', "wrong-type", 6, "dataset.a", "format", "caht"),
+    ('format = "chat"', 'format = "chat"\nfields = { mesages = "x" }', "unknown-key", 7, "dataset.a", "fields",
+     "did you mean `messages`?"),
+    ('format = "chat"', 'format = "chat"\nfields = { roles = { ai = "bot" } }', "bad-value", 7, "dataset.a", "fields",
+     "which is no role"),
+    ('format = "chat"', 'format = "chat"\n[dataset.a.fields]\nrole = 3', "wrong-type", 7, "dataset.a", "fields", "str"),
+    ('format = "chat"', 'format = "auto"\nfields = { role = "from" }', "bad-value", 7, "dataset.a", "fields",
+     "say which format"),
     ('source = "path:a.jsonl"', "", "bad-value", 4, "dataset.a", "source", "exactly one"),
+    ('"path:a.jsonl"', '"path:a.json"', "missing-file", 5, "dataset.a", "source", "did you mean `a.jsonl`?"),
+    ('"path:a.jsonl"', '"path:dat/a.jsonl"', "missing-file", 5, "dataset.a", "source", "no `dat` in the project"),
+    ('"path:a.jsonl"', '"path:*.json"', "missing-file", 5, "dataset.a", "source", "did you mean `a.jsonl`?"),
+    ('"path:a.jsonl"', '"path:"', "source-syntax", 5, "dataset.a", "source", "names no file"),
+    ('"path:a.jsonl"', '"path:../a.jsonl"', "path-outside-project", 5, "dataset.a", "source", "leaves the project"),
+    ('"path:a.jsonl"', f'"path:{"a" * 300}"', "missing-file", 5, "dataset.a", "source", "too long"),
+    ('"path:a.jsonl"', '"a.jsonl"', "source-syntax", 5, "dataset.a", "source", "no scheme"),
+    ('"path:a.jsonl"', '"pyp:x@1#a.jsonl"', "unknown-scheme", 5, "dataset.a", "source", "did you mean `pypi`?"),
+    ('"path:a.jsonl"', '"pypi:x@#a.jsonl"', "source-syntax", 5, "dataset.a", "source", "no version after `@`"),
+    ('config = { model_type = "llama" }', 'source = "make:code.py:f"', "source-no-pin", 12, "model.m", "source",
+     "`make:` is an action"),
     ('name = "p"', 'name = "p"\ndefault = ["merge:g"]', "unknown-label", 3, "project", "default",
      "did you mean `merge:f`?"),
     ('name = "p"', 'name = "p"\ninclude = ["../*.toml"]', "path-outside-project", 3, "project", "include", "leaves"),
@@ -139,6 +159,52 @@ def test_all_mistakes_in_one_go_on_the_command_line(good):
     ):  # fmt: skip
         assert text in done.err, f"{text}\n--- is not in ---\n{done.err}"
     assert done.err.count("error[unknown-label]") == 1, "a label of a target that is wrong itself is not said again"
+
+
+def test_sources_are_checked_in_every_table(good):
+    """Used or not, in a table that is wrong in another way too, beside a bad [project] and a file that is no TOML."""
+    good.write("tunekit.toml", GOOD.replace('name = "p"', 'nam = "p"').replace("a.jsonl", "b.jsonl"))
+    good.write(
+        "targets/more.toml",
+        """\
+        [dataset.unused]
+        source = "path:unsued.jsonl"
+        [dataset.typo]
+        source = "path:typo.jsonl"
+        fromat = "chat"
+        [model.m2]
+        source = "hf:x/y"
+        [tokenizer.t2]
+        source = "https//x"
+    """,
+    )
+    good.write("targets/z.toml", "[dataset.b\n")
+    good.write("unused.jsonl", "")
+    done = good.run("plan")
+    assert done.code == 2 and not done.out
+    for text in (
+        "error[unknown-key]: unknown key `nam`\n  --> tunekit.toml:2  [project] nam",
+        "error[missing-file]: `path:b.jsonl`: there is no `b.jsonl` in the project\n"
+        "  --> tunekit.toml:5  [dataset.a] source\n  = help: did you mean `a.jsonl`?",
+        "error[missing-file]: `path:unsued.jsonl`: there is no `unsued.jsonl` in the project\n"
+        "  --> targets/more.toml:2  [dataset.unused] source\n  = help: did you mean `unused.jsonl`?",
+        "  --> targets/more.toml:4  [dataset.typo] source",
+        "error[unknown-key]: unknown key `fromat`\n  --> targets/more.toml:5  [dataset.typo] fromat",
+        "error[source-syntax]: `https//x` is not a source: it has no scheme\n"
+        "  --> targets/more.toml:9  [tokenizer.t2] source",
+        "error[bad-toml]",
+    ):
+        assert text in done.err, f"{text}\n--- is not in ---\n{done.err}"
+    assert "hf:x/y" not in done.err, "a scheme of a later version is legal to declare and to plan"
+
+
+def test_labels_of_a_file_that_cannot_be_read_are_not_unknown(good):
+    good.write("targets/more.toml", "[dataset.b]\nformat = chat\n")
+    good.write("tunekit.toml", GOOD.replace('["dataset:a"]', '["dataset:b"]') + "[merge.g]\n")
+    assert sorted(p.slug for p in problems_of(good)) == ["bad-toml", "missing-key"]
+    good.write("tunekit.toml", "[project\n")
+    good.write("targets/more.toml", '[eval.e]\nmodel = "run:x"\ndata = []\nkey = 1\n')
+    assert sorted(p.slug for p in problems_of(good)) == ["bad-toml", "unknown-key", "wrong-type"]
 
 
 def test_a_cycle_over_several_targets_is_printed_once(project):
@@ -232,3 +298,21 @@ def test_nothing_declared(project):
     project.manifest("")
     done = project.run("build")
     assert done.code == 2 and "error[no-targets]" in done.err
+
+
+def test_generation_needs_prompts(good):
+    """GRPO, and an eval with a scorer: a mistake of the plan, not of the worker."""
+    more = (
+        '\n[run.g]\nmethod = "grpo"\nmodel = "model:m"\ndata = ["dataset:a"]\nrewards = [{ fn = "code.py:f" }]\n'
+        '\n[eval.e]\nmodel = "model:m"\ndata = ["dataset:a"]\nscorer = "code.py:f"\n'
+    )
+    good.write("tunekit.toml", GOOD + more)
+    found = problems_of(good)
+    assert [(p.slug, p.table, p.key) for p in found] == [
+        ("wrong-format", "run.g", "data"),
+        ("wrong-format", "eval.e", "data"),
+    ]
+    assert "dataset:a has `chat` rows; generation needs `prompt` or `ground_truth` rows" in found[0].message
+    for format in ("prompt", "ground_truth", "auto"):
+        good.write("tunekit.toml", (GOOD + more).replace('format = "chat"', f'format = "{format}"'))
+        assert {p.table for p in problems_of(good)} <= {"run.x"}

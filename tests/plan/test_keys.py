@@ -16,6 +16,7 @@ from keys_of import SAMPLE, keys_of, manifest_of, write_sample
 
 from tunekit.spec import SEMANTIC, FieldInfo, fields_of
 from tunekit.steps.adapter.spec import Adapter
+from tunekit.steps.dataset.spec import MASKING
 from tunekit.steps.rewards.spec import Reward
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -24,6 +25,12 @@ REGENERATE = "TUNEKIT_GOLDEN"
 # Where another value cannot be guessed from the type: fields that name something of the sample project.
 OTHER: dict[str, Any] = {
     "dataset.source": "path:other.jsonl", "dataset.from": ["dataset:made"], "dataset.map": "data.py:make",
+    "dataset:chat.fields": {"role": "from"},
+    "dataset:made.fields": {"text": "body"},
+    "dataset:mixed.fields": {"roles": {"ai": "user"}},
+    "run:grpo.data": ["dataset:prompts"] * 2,
+    "eval:score.data": ["dataset:prompts"] * 2,
+    "dataset.roles": ["user"], "dataset.chat_template": "{{ x }}",
     "dataset.split": "[:50%]", "dataset.packages": ["acme"], "dataset.files": ["other.jsonl"],
     "tokenizer.source": "path:other.jsonl", "tokenizer.data": ["dataset:chat"], "tokenizer.chat_template": "{{ x }}",
     "model.source": "path:other.jsonl", "model.tokenizer": "", "merge.inputs": ["run:sft"],
@@ -106,6 +113,10 @@ def test_every_field_is_in_the_key_or_is_not(sample):
             continue
         moved = changed_keys(sample, target, msgspec.structs.replace(spec, **{attribute: new}))
         own = {label for label in moved if label.partition("#")[0] == target}
+        if kind == "dataset" and name in MASKING:
+            if any(not label.endswith("#tokens") for label in moved):
+                wrong.append(f"{target} {name} changes keys that are not of tokens: {sorted(moved)}")
+            continue
         if info.cls == SEMANTIC and not own:
             wrong.append(f"{target} {name}: {old!r} → {new!r} is semantic, but changes no key")
         elif info.cls != SEMANTIC and moved:
@@ -122,6 +133,47 @@ OUT_OF_PLACE = {
 }  # fmt: skip
 # What a target tells about itself beyond its bytes: the policy and tokenizer behind a model role.
 PASSED_ON = {"model": ("tokenizer",), "run": ("model", "adapter"), "merge": ("inputs",), "eval": ()}
+
+
+def test_what_a_dataset_says_of_masks_is_in_the_keys_of_its_tokens(sample):
+    """And in no other key: the rows are the same. An item of a run may say otherwise."""
+    from tunekit.methods.spec import DataItem
+
+    manifest, before = sample
+    chat, made, run = (manifest.targets[name].spec for name in ("dataset:chat", "dataset:made", "run:sft"))
+    other = {"train_on": "last", "roles": ["user", "tool"], "chat_template": "chatml", "require_end": False}
+    for name, value in other.items():
+        changed_chat = msgspec.structs.replace(chat, **{name: value})
+        assert changed_keys(sample, "dataset:chat", changed_chat) == {"run:sft#tokens"}, name
+        changed = msgspec.structs.replace(made, **{name: value})
+        assert changed_keys(sample, "dataset:made", changed) == {
+            "run:sft#tokens", "run:full#tokens", "eval:loss#tokens"
+        }, name  # fmt: skip
+        said = [DataItem(dataset="dataset:chat", **{name: fields_of(type(chat))[name].default}), *run.data[1:]]
+        targets = {
+            **manifest.targets,
+            "dataset:chat": manifest.targets["dataset:chat"]._replace(
+                spec=msgspec.structs.replace(chat, **{name: value})
+            ),
+            "run:sft": manifest.targets["run:sft"]._replace(spec=msgspec.structs.replace(run, data=said)),
+        }
+        assert keys_of(manifest._replace(targets=targets), by="label") == before, name
+
+
+def test_a_template_file_enters_keys_by_its_text(sample, tmp_path):
+    """Renamed: the same keys. Edited: other keys of the tokens, and of nothing that does not read them."""
+    found = {}
+    for folder, name, text in (("a", "t.jinja", "{{ a }}"), ("b", "u.jinja", "{{ a }}"), ("c", "t.jinja", "{{ b }}")):
+        root = tmp_path / folder
+        root.mkdir()
+        write_sample(root)
+        (root / name).write_text(text)
+        toml = (root / "tunekit.toml").read_text()
+        item = f'{{ dataset = "dataset:chat", chat_template = "{name}" }}'
+        (root / "tunekit.toml").write_text(toml.replace('data = ["dataset:chat", {', f"data = [{item}, {{"))
+        found[folder] = keys_of(manifest_of(root), by="label")
+    assert found["a"] == found["b"]
+    assert {label for label, key in found["c"].items() if key != found["a"][label]} == {"run:sft#tokens"}
 
 
 def test_every_adapter_field_reaches_the_run(sample):

@@ -152,7 +152,70 @@ def test_a_wrong_shape_names_the_row_as_it_was_read(room, source):
     spec = {"source": "path:d", "format": "completion", "shuffle": True}
     error = failed(room, spec, {"source": [source(files)]})
     assert error.slug == "wrong-shape"
-    assert error.message.startswith("row 4 (b.jsonl, its row 1) is not a `completion` row: `text` is ''")
+    assert error.message.startswith("row 4 (b.jsonl, its row 1) is not a `completion` row: `text` is '', not")
+
+
+SHAREGPT = {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}], "id": 1}
+CHAT = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}], "id": 1}
+
+
+def test_a_format_makes_rows_of_its_form(room, dataset):
+    fields = {"messages": "conversations", "role": "from", "content": "value"}
+    ran = room(run, {"from": ["d"], "format": "chat", "fields": fields}, {"from": [dataset([SHAREGPT])]})
+    assert rows_of(ran) == [CHAT] and open_dataset(ran.main).shape == "chat"
+    effective = ran.said.effective()
+    assert (effective["format"], effective["form"], effective["fields"]) == ("chat", "chat", fields)
+    assert not ran.said.warnings()
+
+
+def test_map_comes_before_the_format(room, dataset, code):
+    code("def f(row):\n    return {'instruction': row['q'], 'output': row['a']}\n")
+    spec = {"from": ["d"], "map": "data.py:f", "format": "alpaca"}
+    ran = room(run, spec, {"from": [dataset([{"q": "hi", "a": "hello"}])]})
+    assert rows_of(ran) == [{"messages": CHAT["messages"]}] and open_dataset(ran.main).shape == "chat"
+
+
+def test_auto_says_what_it_found(room, dataset):
+    ran = room(run, {"from": ["d"], "format": "auto"}, {"from": [dataset([SHAREGPT, SHAREGPT])]})
+    assert rows_of(ran) == [CHAT, CHAT] and open_dataset(ran.main).shape == "chat"
+    (warning,) = ran.said.of("warning")
+    assert warning["slug"] == "format-detected"
+    assert warning["message"].startswith('columns conversations, id: format = "chat", fields = { messages =')
+    assert ran.said.effective()["format"] == "chat"
+
+
+@pytest.mark.parametrize(
+    ("row", "slug", "message"),
+    [
+        (
+            {"question": "a", "answer": "b"},
+            "ambiguous-format",
+            "row 0 (d.jsonl) fits more than one format (columns: an",
+        ),
+        ({"x": 1}, "unknown-format", "row 0 (d.jsonl) fits no format (columns: x)"),
+    ],
+)
+def test_auto_asks(room, source, row, slug, message):
+    inputs = {"source": [source({"d.jsonl": json.dumps(row)})]}
+    error = failed(room, {"source": "path:d", "format": "auto"}, inputs)
+    assert error.slug == slug and error.message.startswith(message)
+
+
+def test_one_row_for_each_answer_is_counted_as_made(room, dataset):
+    spec = {"from": ["d"], "format": "ground_truth", "fields": {"turns": "all"}, "limit": 3}
+    rows = [{"messages": CHAT["messages"] * 2, "id": i} for i in range(2)]
+    ran = room(run, spec, {"from": [dataset(rows)]})
+    assert [(row["id"], len(row["prompt"]), row["ground_truth"]) for row in rows_of(ran)] == [
+        (0, 1, "hello"),
+        (0, 3, "hello"),
+        (1, 1, "hello"),
+    ]
+    ledger = ran.said.effective()["ledger"]
+    assert (ledger["read"], ledger["made"], ledger["over_limit"], ledger["kept"]) == (2, 4, 1, 3)
+    bad = {"from": [dataset([*rows, {"messages": CHAT["messages"][:1]}])]}
+    assert "row 2 (dataset:d1) is not a `ground_truth` row: `messages` has no answer" in (
+        failed(room, spec, bad).message
+    )
 
 
 @pytest.mark.parametrize("spec", [{"from": ["d"], "split": "train"}, {"source": "make:data.py:make", "split": "train"}])

@@ -130,15 +130,36 @@ def test_items_have_their_own_settings(room, dataset, chatml, chat_rows):
     assert completions.labelled == completions.tokens and completions.row_count == 2
     ratios = [i["supervised_ratio"] for i in ran.said.effective()["items"]]
     assert ratios[0] == ratios[2] == 1.0 and 0 < ratios[1] < 1
-    (gate,) = ran.said.of("gate")
-    assert gate["name"] == "supervised_ratio" and gate["passed"] and gate["wanted"] == "> 0"
+    ratio, ends = ran.said.of("gate")
+    assert ratio["name"] == "supervised_ratio" and ratio["passed"] and ratio["wanted"] == "> 0"
+    assert ends["name"] == "end_of_turn" and ends["passed"]
+    assert [m["ended_ratio"] for m in ends["measured"]] == [1.0]  # of the turns; `all` and completions have none
+
+
+def test_an_item_of_auto_takes_the_form_that_the_dataset_says(room, dataset, chatml, chat_rows):
+    texts = dataset([{"text": "it is 4"}], "completion")
+    spec = {"items": [{"format": "auto"}, {"format": "auto", "train_on": "all"}]}
+    ran = room(run, spec, {"data": [dataset(chat_rows, "chat"), texts], "tokenizer": [chatml]})
+    declared = {"items": [{}, {"format": "completion", "train_on": "all"}]}
+    same = room(run, declared, {"data": [dataset(chat_rows, "chat"), texts], "tokenizer": [chatml]})
+    assert [i.shape for i in open_tokens(ran.main).items] == ["chat", "completion"]
+    assert (ran.main / "tokens.json").read_bytes() == (same.main / "tokens.json").read_bytes()
+
+
+def test_a_form_that_a_loss_cannot_read_is_named(room, dataset, chatml):
+    data = dataset([{"prompt": "a", "chosen": "b", "rejected": "c"}], "preference")
+    with pytest.raises(ActionError) as e:
+        room(run, {"items": [{"format": "auto"}]}, {"data": [data], "tokenizer": [chatml]})
+    assert e.value.slug == "wrong-format" and '"bradley_terry"' not in e.value.hint
+    assert e.value.message.startswith("dataset:d1 has `preference` rows; loss needs `chat` or `completion`")
 
 
 def test_rows_without_a_label_are_left_out_aloud(room, dataset, chatml, chat_rows):
     mute = {"messages": [{"role": "user", "content": "hi"}]}
     ran = room(run, SPEC, {"data": [dataset([mute, *chat_rows[:3], mute], "chat", 2)], "tokenizer": [chatml]})
     (item,) = open_tokens(ran.main).items
-    assert item.ledger == {"read": 5, "kept": 3, "straddling": 0, "unlabelled": 2, "unlabelled_rows": [0, 4]}
+    left = {"read": 5, "kept": 3, "straddling": 0, "unlabelled": 2, "unlabelled_rows": [0, 4]}
+    assert left.items() <= item.ledger.items() and (item.ledger["turns"], item.ledger["ended"]) == (3, 3)
     assert list(item.row_numbers()) == [1, 2, 3] and ran.said.warnings() == ["unlabelled"]
 
 
@@ -151,7 +172,7 @@ def test_no_label_at_all_is_an_error(room, dataset, chatml):
 
 def test_an_error_names_the_row_of_the_dataset(room, dataset, chatml, chat_rows):
     (Path(chatml.path) / "chat_template.jinja").write_text(
-        "{% for m in messages %}{{ raise_exception('no 5') if '5' in m.content }}x{% endfor %}"
+        "{% for m in messages %}{{ raise_exception('no 5') if '5' in m.content }}{{ m.content }}{% endfor %}"
     )
     with pytest.raises(ActionError, match="row 5: the chat template refuses"):
         room(run, SPEC, {"data": [dataset(chat_rows, "chat", 4)], "tokenizer": [chatml]})

@@ -26,7 +26,7 @@ class Frontier:
 
     def waits(self, labels: Container[str]) -> bool:
         """Whether one of the labels could start but was put back."""
-        return any(self._order[i] in labels for i in self._ready)
+        return any((label := self._order[i]) in labels and label in self._unmet for i in self._ready)
 
     def pop(self) -> str | None:
         """The first label that may start; None if there is none now."""

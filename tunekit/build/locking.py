@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunekit.build import environment
+from tunekit.errors import Problem
 from tunekit.graph import Graph
 from tunekit.lockfile import Environment, Lock, SourceBlock, load_lock, save_lock
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.project import LOCK
+from tunekit.sources.locator import is_later
 from tunekit.store.store import Store
 
 
@@ -19,17 +21,28 @@ def locked_sources(graph: Graph) -> list[str]:
     return sorted(source for source in graph.sources if not source.startswith("path:"))
 
 
+def _refuse_later(root: Path, overrides: list[str]) -> None:
+    from tunekit.manifest.project import load
+    from tunekit.manifest.scope import build_graph
+
+    problems: list[Problem] = []
+    build_graph(load(root, overrides, problems), problems, later=False)
+
+
 def missing(graph: Graph, lock: Lock) -> list[str]:
     return [s for s in locked_sources(graph) if s not in lock.sources]
 
 
 def update(
     root: Path, graph: Graph, inputs: Inputs, store: Store, *, offline: bool, say: Callable[[str], None],
-    upgrade: tuple[str, ...] = (),
+    upgrade: tuple[str, ...] = (), overrides: list[str] | None = None,
 ) -> Lock:  # fmt: skip
-    """Pin what is new (and `upgrade`), drop what is gone, keep the rest; write the lock if its bytes change."""
+    """Pin what is new (and `upgrade`), drop what is gone, keep the rest; write the lock if its bytes change.
+    DeclarationError for sources of a later version: all of them, before anything is fetched."""
     from tunekit.sources.registry import resolve
 
+    if any(is_later(source) for source in locked_sources(graph)):
+        _refuse_later(root, overrides or [])
     lock = load_lock(root / LOCK)
     sources: dict[str, SourceBlock] = {}
     for source in locked_sources(graph):

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tunekit.forms import settled
 from tunekit.kinds import kind_of
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
@@ -87,10 +88,10 @@ def _parts(store: Store, node: Node, role: str, index: int, dataset: str) -> lis
     """The chunks of one dataset, each with its part key and, where it was done before, its artifact."""
     import json
 
-    chunks = json.loads(artifacts.read_file(store, dataset, "dataset.json"))["chunks"]
-    item = node.action.spec["items"][index]
+    body = json.loads(artifacts.read_file(store, dataset, "dataset.json"))
+    item = settled(node.action.spec["items"][index], body["shape"])
     out = []
-    for chunk in chunks:
+    for chunk in body["chunks"]:
         key = part_key(node.image, role, chunk["digest"], item)
         output = records.part_output(store, key)
         entries = artifacts.read_tree(store, output) if output else None

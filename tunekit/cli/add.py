@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.cli.command import new_parser, project_root
-from tunekit.errors import DeclarationError, Problem, UsageError, nearest
+from tunekit.errors import DeclarationError, Problem, SourceError, UsageError, nearest
 from tunekit.label import NAME, Label
 
 
@@ -23,7 +23,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("kind", choices=["dataset", "model"])
     p.add_argument("name", metavar="NAME")
     p.add_argument("source", metavar="SOURCE")
-    p.add_argument("--format", default="", help="row shape of a dataset: chat, completion, prompt, rows")
+    p.add_argument(
+        "--format",
+        default="",
+        help="row format of a dataset: auto, chat, completion, … (docs/formats.md)",
+    )
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="further keys")
     p.add_argument("--file", default="tunekit.toml", help="which TOML file of the project")
     return p
@@ -37,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format and args.kind != "dataset":
         raise UsageError("--format is for datasets", hint="tunekit add --help")
     if not args.source.startswith("make:"):
-        from tunekit.sources.locator import parse_locator
-
-        parse_locator(args.source)
+        _check_form(args.source)
     values = {"source": args.source, **({"format": args.format} if args.format else {}), **_settings(args.settings)}
     label = Label(args.kind, args.name)
     path = root / args.file
@@ -48,6 +50,16 @@ def run(args: argparse.Namespace) -> int:
     _write(path, appended(text, args.kind, args.name, values))
     print(f"{label} added to {args.file}")
     return 0
+
+
+def _check_form(source: str) -> None:
+    """A source that this version cannot read is not added, though it may be declared."""
+    from tunekit.sources.locator import parse_locator
+
+    try:
+        parse_locator(source)
+    except SourceError as e:
+        raise UsageError(e.message, slug=e.slug, hint=e.hint) from e
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _locked(planner: Planner, args: argparse.Namespace, root: Path, store: Store
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     from tunekit.plan.project import open_planner
 
-    locking.update(root, planner.graph, planner.inputs, store, offline=args.offline, say=say)
+    locking.update(root, planner.graph, planner.inputs, store, offline=args.offline, say=say, overrides=args.overrides)
     return open_planner(root, store, args.overrides)
 
 

@@ -2,141 +2,154 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from tokenizers import Encoding
 
 from tunekit.data.columns import Row
-from tunekit.data.turns import Turn, assistant_turns, render
+from tunekit.data.conversation import RowFault, conversation_of
+from tunekit.data.labels import Ends, labels_of
+from tunekit.data.plainrows import Text, completion_of, segments_of, tokens_of
+from tunekit.data.template import ChatTemplate
+from tunekit.data.turns import Masks, TrainOn
 from tunekit.data.vocabulary import Vocabulary
 from tunekit.errors import ActionError
 
 _BATCH = 256  # rows that tokenizers works on at a time, on all threads
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
 
 class Encoded(NamedTuple):
-    """One row. `labelled[i]`: the loss is computed on token i. `straddling`: tokens that lie across the edge
-    of an assistant turn; they are not labelled."""
+    """One row. `labelled[i]`: the loss is computed on token i. `straddling`: tokens that lie across the edge of
+    what is trained; they are not labelled, and `straddlers` says which they are. `turns`: trained turns, `ended`:
+    those that end with a token that generation stops at. `notes`: reasons for the ledger (docs/masks.md)."""
 
     input_ids: list[int]
     labelled: list[bool]
     straddling: int = 0
-
-
-class _Marked(NamedTuple):
-    """A row as text, and what of it is labelled: character ranges, or everything."""
-
-    text: str
-    turns: list[Turn] | None
+    straddlers: Sequence[int] = ()
+    turns: int = 0
+    ended: int = 0
+    notes: Sequence[str] = ()
 
 
 class Encoder:
-    """Encodes rows of one shape. `train_on`: `assistant` turns or `all`; a completion is labelled wholly."""
+    """Encodes rows of one form: chat, completion, segments or tokens."""
 
-    def __init__(self, vocabulary: Vocabulary, shape: str, train_on: str) -> None:
-        """Raises ActionError (`no-template`, `no-eos`)."""
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        shape: str,
+        train_on: TrainOn = "assistant",
+        roles: Sequence[str] = ("assistant",),
+        template: ChatTemplate | None = None,
+    ) -> None:
+        """`train_on`: the turns of `roles`, the last of them, or all; `template`: instead of the vocabulary's own.
+
+        Raises ActionError (`no-template`, `no-eos`, `unknown-form`).
+        """
         self.vocabulary = vocabulary
         self.shape = shape
         self.train_on = train_on
-        if shape == "chat" and vocabulary.template is None:
+        self.template = template or vocabulary.template
+        self._ends = Ends(vocabulary.stop_ids, vocabulary.special_ids)
+        if shape == "chat" and self.template is None:
             raise ActionError(
                 "the tokenizer has no chat template",
                 slug="no-template",
-                hint='declare a [tokenizer] with chat_template = "chatml", or use completion rows',
+                hint='set `chat_template` (for instance "chatml") in a [tokenizer] table, or use completion rows',
             )
         if shape == "completion" and vocabulary.eos_id is None:
             raise ActionError(
                 "the tokenizer has no eos_token, so the end of a completion would never be learnt", slug="no-eos"
             )
+        if shape not in ("chat", "completion", "segments", "tokens"):
+            raise ActionError(f"rows of form `{shape}` have no labels", slug="unknown-form")
+        self._masks = Masks(self.template, train_on, roles) if self.template else None
 
     def encode(self, rows: Iterable[Row], first_row: int = 0) -> Iterator[Encoded]:
         """Each row, in order. `first_row` is the number that errors give the first one.
 
-        Raises ActionError (`double-bos`, `no-messages`, `template-refused`, `template-not-prefix-stable`).
+        Raises ActionError with the row's number: `double-bos`, and all that RowFault stands for in `data/`.
         """
-        batch: list[_Marked] = []
+        if self.shape == "tokens":
+            for number, row in enumerate(rows, first_row):
+                ids, labelled = _at(number, self._tokens, row)
+                yield Encoded(ids, labelled)
+            return
+        batch: list[Text] = []
         number = first_row
         for number, row in enumerate(rows, first_row):
-            batch.append(self._marked(row, number))
+            batch.append(_at(number, self._text, row))
             if len(batch) == _BATCH:
                 yield from self._encode_batch(batch, number - _BATCH + 1)
                 batch = []
         yield from self._encode_batch(batch, number - len(batch) + 1)
 
-    def _marked(self, row: Row, number: int) -> _Marked:
-        if self.shape == "completion":
-            return _Marked(row["text"], None)
-        template = self.vocabulary.template
-        assert template is not None
-        messages: list[dict[str, Any]] = row["messages"]
-        text = render(template, messages, number)
-        return _Marked(text, None if self.train_on == "all" else assistant_turns(template, messages, text, number))
+    def _tokens(self, row: Row) -> tuple[list[int], list[bool]]:
+        return tokens_of(row, self.vocabulary.size)
 
-    def _encode_batch(self, batch: list[_Marked], first: int) -> Iterator[Encoded]:
-        encodings = self.vocabulary.tokenizer.encode_batch([m.text for m in batch], add_special_tokens=False)
-        for number, (marked, encoding) in enumerate(zip(batch, encodings, strict=True), first):
-            encoded = self._completion(encoding) if self.shape == "completion" else self._chat(marked, encoding)
-            self._check_bos(encoded.input_ids, number)
-            yield encoded
+    def _text(self, row: Row) -> Text:
+        if self.shape == "chat":
+            assert self._masks is not None
+            return Text(self._masks.of(conversation_of(row)), framed=False, end=False)
+        return completion_of(row) if self.shape == "completion" else segments_of(row)
 
-    def _completion(self, encoding: Encoding) -> Encoded:
-        """Text and its end; `bos_token` first only where the tokenizer itself would put one (so that training
-        and inference agree)."""
-        vocabulary, ids = self.vocabulary, encoding.ids
-        assert vocabulary.eos_id is not None
-        if vocabulary.adds_bos and vocabulary.bos_id is not None:
-            ids = [vocabulary.bos_id, *ids]
-        if ids[-1:] != [vocabulary.eos_id]:
-            ids = [*ids, vocabulary.eos_id]
-        return Encoded(ids, [True] * len(ids))
+    def _encode_batch(self, batch: list[Text], first: int) -> Iterator[Encoded]:
+        encodings = self.vocabulary.tokenizer.encode_batch([t.marked.text for t in batch], add_special_tokens=False)
+        for number, pair in enumerate(zip(batch, encodings, strict=True), first):
+            yield _at(number, self._encoded, pair)
 
-    def _chat(self, marked: _Marked, encoding: Encoding) -> Encoded:
-        ids = encoding.ids
-        if marked.turns is None:
-            return Encoded(ids, [True] * len(ids))
-        offsets = encoding.offsets
-        special = self.vocabulary.special_ids
-        labelled = [False] * len(ids)
-        straddling = 0
-        i = 0
-        for turn in marked.turns:
-            end = _turn_end(turn, marked.text, ids, offsets, special)
-            while i < len(ids) and offsets[i][1] <= turn.start:
-                i += 1
-            while i < len(ids) and offsets[i][0] < end:
-                inside = turn.start <= offsets[i][0] and offsets[i][1] <= end
-                labelled[i] = inside
-                straddling += not inside
-                i += 1
-        return Encoded(ids, labelled, straddling)
-
-    def _check_bos(self, ids: list[int], number: int) -> None:
-        bos = self.vocabulary.bos_id
-        if bos is not None and ids[:2] == [bos, bos]:
-            raise ActionError(
-                f"row {number} begins with two `{self.vocabulary.tokens['bos_token']}`",
-                slug="double-bos",
-                hint="the chat template or the tokenizer adds it: leave it out of the text",
+    def _encoded(self, pair: tuple[Text, Encoding]) -> Encoded:
+        text, encoding = pair
+        labels = labels_of(text.marked, encoding, self._ends)
+        made = Encoded(
+            encoding.ids,
+            labels.flags,
+            len(labels.straddling),
+            labels.straddling,
+            labels.turns,
+            labels.ended,
+            text.marked.notes,
+        )
+        made = made if self.shape == "chat" else self._framed(text, made)
+        vocabulary = self.vocabulary
+        if vocabulary.bos_id is not None and made.input_ids[:2] == [vocabulary.bos_id] * 2:
+            raise RowFault(
+                "double-bos",
+                f"the row begins with two `{vocabulary.tokens['bos_token']}`",
+                "the chat template or the tokenizer adds it: leave it out of the text",
             )
+        return made
+
+    def _framed(self, text: Text, made: Encoded) -> Encoded:
+        """With the tokens that begin and end a text: `bos_token` only where the tokenizer itself would put one (so
+        that training and inference agree). A turn is what is trained of segments."""
+        vocabulary, ids, flags, straddlers = self.vocabulary, made.input_ids, made.labelled, made.straddlers
+        if text.framed and vocabulary.adds_bos and vocabulary.bos_id is not None:
+            ids, flags = [vocabulary.bos_id, *ids], [text.marked.base, *flags]
+            straddlers = [place + 1 for place in straddlers]
+        if text.framed and ids[-1:] != [vocabulary.eos_id]:
+            if vocabulary.eos_id is None:
+                raise RowFault("no-eos", "the tokenizer has no eos_token, so the end would never be learnt")
+            ids, flags = [*ids, vocabulary.eos_id], [*flags, text.end]
+        turns = int(self.shape == "segments" and any(flags))
+        last = next((token for token, on in zip(reversed(ids), reversed(flags), strict=True) if on), None)
+        return made._replace(
+            input_ids=ids,
+            labelled=flags,
+            straddlers=straddlers,
+            turns=turns,
+            ended=int(bool(turns) and last in vocabulary.stop_ids),
+        )
 
 
-def _turn_end(turn: Turn, text: str, ids: list[int], offsets: list[tuple[int, int]], special: frozenset[int]) -> int:
-    """Where the labels of a turn stop: behind its end-of-turn token, which is the last special token after
-    the content when only whitespace follows; a turn without one is labelled to its end."""
-    found = turn.end
-    for i in _last_tokens(turn, offsets):
-        if ids[i] in special:
-            found = offsets[i][1]
-            break
-    return found if not text[found : turn.end].strip() else turn.end
-
-
-def _last_tokens(turn: Turn, offsets: list[tuple[int, int]]) -> Iterator[int]:
-    """Tokens that lie inside [content_end, end), the last first."""
-    i = bisect_left(offsets, turn.end, key=lambda o: o[0]) - 1
-    while i >= 0 and offsets[i][0] >= turn.content_end:
-        if offsets[i][1] <= turn.end:
-            yield i
-        i -= 1
+def _at(number: int, make: Callable[[_In], _Out], given: _In) -> _Out:
+    """`make(given)`; its RowFault as an ActionError that names the row."""
+    try:
+        return make(given)
+    except RowFault as e:
+        raise ActionError(f"row {number}: {e}", slug=e.slug, hint=e.hint) from e

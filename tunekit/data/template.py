@@ -8,35 +8,41 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import jinja2
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.runtime import Macro
+from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from tunekit.data.instrument import Generation, Recorder, Step, instrument, prompt_is_fixed
 from tunekit.errors import ActionError
 
 TEMPLATE_DAY = datetime(2024, 7, 26)
+
+# What a template may raise on a conversation that it was not written for.
+_REFUSALS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 class TemplateRefusal(Exception):
     """The template cannot render these messages; `str()` says why."""
 
 
-class _Generation(Extension):
-    """`{% generation %}`: renders its body. A call block, as in Transformers, so that scoping is the same."""
+class Trace(NamedTuple):
+    """A rendering and where its text comes from. `steps`: when a loop came to a message, or ended, in order.
+    `generated`: characters [start, end) inside `{% generation %}`."""
 
-    tags = {"generation"}
-
-    def parse(self, parser: Parser) -> jinja2.nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return jinja2.nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
-
-    def _body(self, caller: Macro) -> str:
-        return caller()
+    text: str
+    steps: list[Step]
+    generated: list[tuple[int, int]]
 
 
 class ChatTemplate:
@@ -47,27 +53,60 @@ class ChatTemplate:
         self.text = text
         self.tokens = tokens
         self.read_clock = False  # whether any rendering asked for the date
-        env = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-        )
+        env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
         env.filters["tojson"] = _tojson
         env.globals["raise_exception"] = _raise_exception
         env.globals["strftime_now"] = self._strftime_now
+        self._recorder = Recorder.of(env)
         try:
-            self._compiled = env.from_string(text)
+            tree = env.parse(text)
+            self._prompt_is_fixed = prompt_is_fixed(tree)
+            self.has_generation = instrument(tree)
+            self._compiled = env.from_string(tree)
         except jinja2.TemplateSyntaxError as e:
             raise ActionError(f"the chat template, line {e.lineno}: {e.message}", slug="bad-template") from e
 
-    def render(self, messages: list[dict[str, Any]], add_generation_prompt: bool = False) -> str:
+    def render(
+        self, messages: list[dict[str, Any]], add_generation_prompt: bool = False, tools: list[Any] | None = None
+    ) -> str:
         """The conversation as text. Raises TemplateRefusal when the template raises."""
         # A key whose value is None is a key that the row did not have: templates test for presence.
         given = [{k: v for k, v in m.items() if v is not None} for m in messages]
+        return self.trace(given, add_generation_prompt, tools).text
+
+    def trace(
+        self, messages: list[dict[str, Any]], add_generation_prompt: bool = False, tools: list[Any] | None = None
+    ) -> Trace:
+        """The conversation as text, exactly as `messages` are given. Raises TemplateRefusal."""
+        recorder, pieces = self._recorder, []
+        recorder.start(messages)
+        context = self._compiled.new_context(
+            {
+                "messages": messages,
+                "tools": tools,
+                "documents": None,
+                "add_generation_prompt": add_generation_prompt,
+                **self.tokens,
+            }
+        )
         try:
-            return self._compiled.render(
-                messages=given, tools=None, documents=None, add_generation_prompt=add_generation_prompt, **self.tokens
-            )
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as e:
+            for piece in self._compiled.root_render_func(context):
+                pieces.append(piece)
+                recorder.position += len(piece)
+        except _REFUSALS as e:
             raise TemplateRefusal(str(e) or type(e).__name__) from e
+        return Trace("".join(pieces), recorder.steps, recorder.generated)
+
+    @cached_property
+    def fixed_prompt(self) -> str | None:
+        """The generation prompt, if the template shows that it is the same for every conversation; else None."""
+        if not self._prompt_is_fixed:
+            return None
+        try:
+            trace = self.trace([{"role": "user", "content": "?"}], add_generation_prompt=True)
+        except TemplateRefusal:
+            return None
+        return trace.text[trace.steps[-1].position :] if trace.steps else None
 
     def _strftime_now(self, format: str) -> str:
         self.read_clock = True

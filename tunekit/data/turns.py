@@ -1,65 +1,175 @@
-"""Which characters of a rendered conversation the model would have written: the assistant's turns.
+"""Which characters of a rendered conversation are trained: spans whose flag differs from the rest of the text.
 
-A turn's text starts where the generation prompt ends and stops behind its end-of-turn token. Both ends come
-from rendering prefixes of the conversation, so they are exact wherever a longer conversation renders to a
-longer text with the same beginning. Where that does not hold there is no mask to guess: it is an error.
+An assistant's turn is what the model would write: from the end of the generation prompt to its end-of-turn token.
+A turn of another role is its content and its end. Where a template has `{% generation %}`, its author has said it.
+docs/masks.md has it all in words.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
 
-from tunekit.data.template import ChatTemplate, TemplateRefusal
-from tunekit.errors import ActionError
+from tunekit.data.attribution import Attribution
+from tunekit.data.calls import check_calls
+from tunekit.data.columns import Row
+from tunekit.data.conversation import Conversation, RowFault, Turn
+from tunekit.data.marked import Marked, Span
+from tunekit.data.pieces import Stretch, edges_of, spaced
+from tunekit.data.prefixes import by_prefixes
+from tunekit.data.probe import Place, behind_space, core_of, find_any
+from tunekit.data.regions import Region, regions_of
+from tunekit.data.starts import Starts
+from tunekit.data.template import ChatTemplate, TemplateRefusal, Trace
 
-
-class Turn(NamedTuple):
-    """Characters [start, end) of the full text: what follows the generation prompt, up to the next turn.
-    `content_end`: where the message's own text ends, or `start` if the template changes it."""
-
-    start: int
-    content_end: int
-    end: int
-
-
-def render(template: ChatTemplate, messages: list[dict[str, Any]], row: int) -> str:
-    """The whole conversation. Raises ActionError (`template-refused`) naming the row."""
-    try:
-        return template.render(messages)
-    except TemplateRefusal as e:
-        raise ActionError(
-            f"row {row}: the chat template refuses the conversation: {e}",
-            slug="template-refused",
-            hint="change the rows with a `map`, or set another `chat_template`",
-        ) from e
+TrainOn = Literal["assistant", "last", "all"]
 
 
-def assistant_turns(template: ChatTemplate, messages: list[dict[str, Any]], text: str, row: int) -> list[Turn]:
-    """The assistant's turns in `text`, the rendered conversation.
+class Masks:
+    """Derives what is trained for one template and one choice of roles."""
 
-    Raises ActionError (`template-not-prefix-stable`) naming row and turn (both counted from 0).
-    """
-    turns = []
-    for number, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        try:
-            prompt = template.render(messages[:number], add_generation_prompt=True)
-            upto = text if number + 1 == len(messages) else template.render(messages[: number + 1])
-        except TemplateRefusal as e:
-            raise _not_stable(row, number, f"it refuses the turns before: {e}") from e
-        if not upto.startswith(prompt):
-            raise _not_stable(row, number, "the turn does not begin with the generation prompt")
-        if not text.startswith(upto):
-            raise _not_stable(row, number, "later turns change how it is rendered")
-        same = upto.startswith(message["content"], len(prompt))
-        turns.append(Turn(len(prompt), len(prompt) + len(message["content"]) * same, len(upto)))
-    return turns
+    def __init__(self, template: ChatTemplate, train_on: TrainOn, roles: Sequence[str]) -> None:
+        self._template = template
+        self._train_on = train_on
+        self._roles = frozenset(roles)
+        self._attribution = Attribution()
+        self._starts = Starts(template)
+
+    def of(self, conversation: Conversation) -> Marked:
+        """A conversation's text and spans. Raises RowFault: `template-refused`, `message-dropped`, `no-turn-start`,
+        `mask-not-derivable`, `place-lost`, `tool-calls-dropped`, `tools-dropped`."""
+        messages, trace = self._render(conversation)
+        row = _Rendered(self._template, conversation, messages, trace, regions_of(trace, len(messages)))
+        check_calls(conversation, trace.text, row.regions)
+        base = self._train_on == "all"
+        flags = self._flags(conversation.turns)
+        odd = [number for number, flag in enumerate(flags) if flag != base]
+        runs = {number: edges_of(turn, flags[number]) for number, turn in enumerate(conversation.turns) if turn.parts}
+        answers = [number for number in odd if conversation.turns[number].role == "assistant"]
+        notes = self._attribution.check(row.render, messages, conversation, trace.text, row.regions, answers)
+        spans = self._turns(row, odd, not base, notes)
+        notes = notes or []
+        for number, stretches in runs.items():
+            spans += row.parts(number, stretches)
+            notes += spaced(conversation.turns[number], stretches)
+        return Marked(trace.text, base, spans, notes)
+
+    def _turns(self, row: _Rendered, odd: list[int], train: bool, notes: list[str] | None) -> list[Span]:
+        """The spans of whole turns. `notes` None: regions say nothing."""
+        roles = [row.conversation.turns[number].role for number in odd]
+        assistants = all(role == "assistant" for role in roles)
+        if self._template.has_generation and train and assistants:
+            return row.generated(odd)
+        lost = any(role == "assistant" and row.regions[n] is None for n, role in zip(odd, roles, strict=True))
+        if notes is None or lost:
+            return by_prefixes(self._template, row.conversation, row.messages, row.trace.text, odd, train)
+        return [span for number in odd for span in row.turn(number, train, self._starts, notes)]
+
+    def _render(self, conversation: Conversation) -> tuple[list[Row], Trace]:
+        refusal: TemplateRefusal | None = None
+        for messages in conversation.variants():
+            try:
+                return messages, self._template.trace(messages, tools=conversation.tools)
+            except TemplateRefusal as e:
+                refusal = refusal or e
+        raise RowFault(
+            "template-refused",
+            f"the chat template refuses the conversation: {refusal}",
+            "change the rows with a `map`, or set another `chat_template`",
+        )
+
+    def _flags(self, turns: list[Turn]) -> list[bool]:
+        """Whether each message is trained: as it says itself, else by its role."""
+        by_role = [self._train_on == "all" or turn.role in self._roles for turn in turns]
+        if self._train_on == "last":
+            last = max((number for number, on in enumerate(by_role) if on), default=-1)
+            by_role = [number == last for number in range(len(turns))]
+        return [on if turn.train is None else turn.train for turn, on in zip(turns, by_role, strict=True)]
 
 
-def _not_stable(row: int, turn: int, why: str) -> ActionError:
-    return ActionError(
-        f"row {row}, turn {turn}: the chat template is not prefix-stable here: {why}",
-        slug="template-not-prefix-stable",
-        hint='set `chat_template` to a prefix-stable one (for instance "chatml"), or train_on = "all"',
-    )
+class _Rendered(NamedTuple):
+    """One conversation at work."""
+
+    template: ChatTemplate
+    conversation: Conversation
+    messages: list[Row]
+    trace: Trace
+    regions: list[Region | None]
+
+    def render(self, messages: list[Row]) -> str:
+        return self.template.trace(messages, tools=self.conversation.tools).text
+
+    def turn(self, number: int, train: bool, starts: Starts, notes: list[str]) -> list[Span]:
+        """The span of a whole turn."""
+        turn, region = self.conversation.turns[number], self.regions[number]
+        if turn.role != "assistant":
+            return self._content(number, train)
+        assert region is not None
+        start = starts.of(self.messages, self.conversation, number, self.trace, self.regions)
+        if not start.whole:
+            notes.append("off-prompt")
+        close = _content_end(turn, self.trace.text, start.position)
+        return [Span(start.position, region.end, train, True, close, region.start if start.loose else None)]
+
+    def _content(self, number: int, train: bool) -> list[Span]:
+        """A turn that no model writes: its content and its end."""
+        start, end = core_of(self.conversation.turns[number].texts.get("content", ""))
+        if start == end:
+            return []
+        choices = [[Place(number, "content", start), Place(number, "content", end)]]
+        first, last = self._places(choices, f"the content of turn {number}")
+        region = self.regions[number]
+        return [Span(first, max(last, region.end) if region else last, train, True, last)]
+
+    def parts(self, number: int, runs: dict[str, list[Stretch]]) -> list[Span]:
+        """The spans of parts whose flag is not their message's."""
+        out: list[Span] = []
+        for field, stretches in runs.items():
+            text = self.conversation.turns[number].texts[field]
+            choices = (
+                [Place(number, field, move(text, at)) for start, end, _ in stretches for at in (start, end)]
+                for move in (lambda _, at: at, behind_space, lambda text, at: len(text[:at].rstrip()))
+            )
+            found = self._places(choices, f"the parts of turn {number}, {field},")
+            out += [Span(found[2 * i], found[2 * i + 1], train) for i, (_, _, train) in enumerate(stretches)]
+        return out
+
+    def _places(self, choices: Iterable[list[Place]], what: str) -> list[int]:
+        found = find_any(self.render, self.messages, choices, self.trace.text) or [[]]
+        places = [place[0] for place in found if len(place) == 1]
+        if len(places) < len(found) or places != sorted(places):
+            raise RowFault(
+                "place-lost",
+                f"{what} cannot be found again in what the chat template prints",
+                "give the template the reasoning as `reasoning_content`, and split parts in front of white space",
+            )
+        return places
+
+    def generated(self, trained: list[int]) -> list[Span]:
+        """What the template's author marked, of the turns that are trained. What is marked between messages
+        belongs to the one before (Phi-3 prints the end of the text behind the last)."""
+        out: list[Span] = []
+        whose: list[int] = []
+        for start, end in self.trace.generated:
+            before = [(region.start, n) for n, region in enumerate(self.regions) if region and region.start <= start]
+            if not before:
+                raise RowFault(
+                    "mask-not-derivable",
+                    "what the chat template marks as generated belongs to no message",
+                    'set another `chat_template`, or train_on = "all"',
+                )
+            number = max(before)[1]
+            if number in trained:
+                if number in whose[-1:]:
+                    out[-1] = out[-1]._replace(turn=False)
+                out.append(Span(start, end, True, True))
+                whose.append(number)
+        return out
+
+
+def _content_end(turn: Turn, text: str, start: int) -> int:
+    """Where a turn's own text ends if it is nothing but its content; else its start: an end is looked for from
+    there on, and a special token within the content is not it."""
+    core = turn.texts.get("content", "").strip()
+    at = behind_space(text, start)
+    return at + len(core) if core and not turn.calls and text.startswith(core, at) else start

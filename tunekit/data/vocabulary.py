@@ -28,13 +28,15 @@ class Vocabulary(NamedTuple):
     pad_id: int | None
     adds_bos: bool  # whether the tokenizer itself starts a text with `bos_token`, as inference will
     special_ids: frozenset[int]
+    stop_ids: frozenset[int]  # generation stops at these: `eos_token` and what generation_config.json adds
     size: int
 
 
 def open_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     """The tokenizer in a directory.
 
-    Raises ActionError (`no-tokenizer`, `bad-tokenizer`, `unknown-special-token`, `pad-is-eos`, `bad-template`).
+    Padding may be the end-of-text token, as it is in many of them: labels are kept by place, so padding hides none.
+    Raises ActionError (`no-tokenizer`, `bad-tokenizer`, `unknown-special-token`, `bad-template`).
     """
     root = Path(path)
     tokenizer = _backend(root)
@@ -48,12 +50,6 @@ def open_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
                 slug="unknown-special-token",
                 hint=f"name a token of tokenizer.json as `{name}` in the tokenizer's table",
             )
-    if "eos_token" in tokens and tokens["eos_token"] == tokens.get("pad_token"):
-        raise ActionError(
-            f"pad and eos are the same token {tokens['eos_token']!r}: the end would never be learnt",
-            slug="pad-is-eos",
-            hint="set `pad_token` in a [tokenizer] table to another token of the vocabulary",
-        )
     adds_bos = _adds_bos(tokenizer, ids.get("bos_token"), config)
     tokenizer.post_processor = None  # it may trim offsets, and adds tokens that we add ourselves
     template = chat_template_text(root, config)
@@ -67,6 +63,7 @@ def open_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
         pad_id=ids.get("pad_token"),
         adds_bos=adds_bos,
         special_ids=frozenset(id for id, token in added.items() if token.special),
+        stop_ids=_stop_ids(root, ids.get("eos_token")),
         size=tokenizer.get_vocab_size(with_added_tokens=True),
     )
 
@@ -117,6 +114,13 @@ def read_object(file: Path) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ActionError(f"{file} is not a JSON object", slug="bad-tokenizer")
     return body
+
+
+def _stop_ids(root: Path, eos: int | None) -> frozenset[int]:
+    """A model folder's generation configuration names further ones (of Llama 3: the end of a turn)."""
+    named = read_object(root / "generation_config.json").get("eos_token_id")
+    found = named if isinstance(named, list) else [named]
+    return frozenset(id for id in [eos, *found] if isinstance(id, int))
 
 
 def _adds_bos(tokenizer: Tokenizer, bos: int | None, config: dict[str, Any]) -> bool:

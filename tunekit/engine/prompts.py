@@ -8,11 +8,12 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from tunekit.data.columns import Row
-from tunekit.data.formats import fault_of
+from tunekit.data.formats.stored import open_messages
 from tunekit.data.rowset import open_dataset
 from tunekit.data.template import TemplateRefusal
 from tunekit.data.vocabulary import Vocabulary
 from tunekit.errors import ActionError
+from tunekit.forms import refusal
 from tunekit.protocol import Input
 
 
@@ -43,12 +44,16 @@ def read_prompts(
     """The prompts of all datasets, in order.
 
     A string is one user message where the tokenizer has a chat template, and plain text where it has none.
-    `longest`: tokens a prompt may have. Raises ActionError: `not-prompts`, `no-template`, `template-refused`,
+    `longest`: tokens a prompt may have. Raises ActionError: `wrong-format`, `no-template`, `template-refused`,
     `empty-prompt`, `prompt-too-long`, `no-prompts`.
     """
     out: list[Prompt] = []
     for source, share in zip(sources, shares, strict=True):
-        rows = share.of(open_dataset(source.path).iter_rows())
+        dataset = open_dataset(source.path)
+        refused = refusal("generation", source.label, dataset.shape)
+        if refused:
+            raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
+        rows = share.of(dataset.iter_rows())
         found = [_prompt(row, vocabulary, f"{source.label}, row {i}") for i, row in enumerate(rows)]
         _check_length(found, longest, source.label)
         out += found
@@ -58,9 +63,6 @@ def read_prompts(
 
 
 def _prompt(row: Row, vocabulary: Vocabulary, where: str) -> Prompt:
-    fault = fault_of("prompt", row)
-    if fault is not None:
-        raise ActionError(f"{where}: {fault.reason}", slug="not-prompts", hint=fault.hint)
     text, templated = _text(row["prompt"], vocabulary, where)
     ids = vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
     if not templated and vocabulary.adds_bos and vocabulary.bos_id is not None:
@@ -80,7 +82,7 @@ def _text(prompt: Any, vocabulary: Vocabulary, where: str) -> tuple[str, bool]:
             slug="no-template",
             hint='declare a [tokenizer] with chat_template = "chatml", or make prompts plain strings',
         )
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else open_messages(prompt)
     try:
         return vocabulary.template.render(messages, add_generation_prompt=True), True
     except TemplateRefusal as e:

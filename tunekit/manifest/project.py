@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from tunekit import kinds
-from tunekit.errors import DeclarationError, Problem, UsageError, nearest
+from tunekit.errors import Problem, UsageError, nearest
 from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
 from tunekit.manifest.find import MANIFEST
@@ -42,7 +42,8 @@ class Target(NamedTuple):
 
 class Manifest(NamedTuple):
     """`files`: the TOML that was read, `folders`: where more of it would be found, `code`: the methods that were read
-    (all of it for the state cache)."""
+    (all of it for the state cache). Where something is wrong: `sources` of targets that have no spec, with their
+    places; `whole`: whether every file could be read, so that its labels are known."""
 
     root: Path
     settings: ProjectSettings
@@ -50,6 +51,8 @@ class Manifest(NamedTuple):
     recipes: dict[str, Recipe]
     files: list[Path]
     folders: list[Path]
+    sources: list[tuple[str, Place]]
+    whole: bool
     code: list[Path] = []
 
 
@@ -57,62 +60,71 @@ def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
     """Read every TOML file of the project. Problems are appended; what could be read is returned."""
     kinds.load_entry_points()
     first = read(root / MANIFEST, MANIFEST, problems)
-    if first is None:
-        raise DeclarationError(problems)
-    place = Place(first, ("project",))
-    table = first.values.get("project")
-    if not isinstance(table, dict):
-        problems.append(
-            Place(first, ()).problem("missing-key", "there is no [project] table", hint='[project]\nname = "…"')
-        )
-        raise DeclarationError(problems)
-    settings = convert(table, ProjectSettings, place, problems)
-    include = settings.include if isinstance(settings, ProjectSettings) else []
-    documents, files, folders = _documents(root, first, include, problems)
+    settings = _settings(first, problems) if first else _NO_SETTINGS
+    documents, files, folders, whole = _documents(root, first, settings.include, problems)
     recipes = load_recipes(root, problems)
     raw = _tables(documents, problems)
     _override(raw, overrides)
     methods = Methods(root)
     targets: dict[str, Target] = {}
+    sources: list[tuple[str, Place]] = []
     for label, (values, where) in raw.items():
         target = _target(label, values, where, recipes, methods, problems)
         if target is not None:
             targets[str(label)] = target
+        elif isinstance(values.get("source"), str):
+            sources.append((values["source"], where))
     _check_recipes(recipes, methods, problems)
-    if isinstance(settings, ProjectSettings):
-        _check_default(settings.default, raw, place, problems)
+    if first and whole:
+        _check_default(settings.default, raw, Place(first, ("project",)), problems)
     files += [r.path for r in recipes.values()]
     folders += [root / "recipes"]
-    if not isinstance(settings, ProjectSettings):
-        raise DeclarationError(problems)
-    return Manifest(root, settings, targets, recipes, files, folders, methods.files)
+    return Manifest(root, settings, targets, recipes, files, folders, sources, whole, methods.files)
+
+
+_NO_SETTINGS = ProjectSettings(name="")
+
+
+def _settings(first: Document, problems: list[Problem]) -> ProjectSettings:
+    """The `[project]` table. One that is wrong is read as far as it can be, so that the rest is checked as well."""
+    table = first.values.get("project")
+    if not isinstance(table, dict):
+        hint = '[project]\nname = "…"'
+        problems.append(Place(first, ()).problem("missing-key", "there is no [project] table", hint=hint))
+        return _NO_SETTINGS
+    settings = convert(table, ProjectSettings, Place(first, ("project",)), problems)
+    if isinstance(settings, ProjectSettings):
+        return settings
+    include = {"include": table["include"]} if "include" in table else {}
+    rest = convert({"name": "", **include}, ProjectSettings, Place(first, ()), [])
+    return rest if isinstance(rest, ProjectSettings) else _NO_SETTINGS
 
 
 def _documents(
-    root: Path, first: Document, include: list[str], problems: list[Problem]
-) -> tuple[list[Document], list[Path], list[Path]]:
-    documents, files, folders = [first], [root / MANIFEST], []
+    root: Path, first: Document | None, include: list[str], problems: list[Problem]
+) -> tuple[list[Document], list[Path], list[Path], bool]:
+    """The documents, their files, the folders they were looked for in, and whether all could be read."""
+    documents, files, folders, whole = [first] if first else [], [root / MANIFEST], [], first is not None
+    place = Place(first or Document(MANIFEST, {}, ""), ("project",))
     for pattern in include:
         if pattern.startswith("/") or ".." in pattern.split("/"):
-            problems.append(
-                Place(first, ("project",)).problem(
-                    "path-outside-project", f"include `{pattern}` leaves the project", "include"
-                )
-            )
+            message = f"include `{pattern}` leaves the project"
+            problems.append(place.problem("path-outside-project", message, "include"))
             continue
         folders.append((root / pattern).parent)
         try:
             paths = sorted(path for path in root.glob(pattern) if path not in files)
         except (ValueError, NotImplementedError) as e:
-            problem = Place(first, ("project",)).problem("bad-value", f"include `{pattern}`: {e}", "include")
-            problems.append(problem)
+            problems.append(place.problem("bad-value", f"include `{pattern}`: {e}", "include"))
             continue
         for path in paths:
             document = read_inside(root, path, problems)
             if document is not None:
                 documents.append(document)
                 files.append(path)
-    return documents, files, folders
+            else:
+                whole = False
+    return documents, files, folders, whole
 
 
 Raw = dict[Label, tuple[dict[str, Any], Place]]
@@ -210,12 +222,12 @@ def _target(
         if found is None:
             return None
         kind, struct = found
-        values = _settings(values, kind)
+        values = _for_struct(values, kind)
     spec = convert(values, struct, place, problems)
     return Target(label, spec, place, kind, inherited) if spec is not None else None
 
 
-def _settings(values: dict[str, Any], kind: kinds.Kind) -> dict[str, Any]:
+def _for_struct(values: dict[str, Any], kind: kinds.Kind) -> dict[str, Any]:
     """A run's table for its struct: the file of a project's method is in its kind, and its struct has the base's."""
     return {k: v for k, v in values.items() if not (kind.file and k == "method")}
 
@@ -232,7 +244,7 @@ def _check_recipes(recipes: dict[str, Recipe], methods: Methods, problems: list[
         kind, spec_type = method
         required = {n for n, i in fields_of(spec_type).items() if i.required}
         found: list[Problem] = []
-        convert(_settings(recipe.document.values, kind), spec_type, place, found)
+        convert(_for_struct(recipe.document.values, kind), spec_type, place, found)
         problems.extend(
             p for p in found if not (p.slug == "missing-key" and any(f"`{n}`" in p.message for n in required))
         )

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.derive import Action, Edge, Policy
-from tunekit.errors import DeclarationError, Problem, nearest
+from tunekit.errors import DeclarationError, Problem, SourceError, nearest
+from tunekit.forms import AUTO, form_of
 from tunekit.graph import Graph, cycle_problem, ordered, stamp
 from tunekit.kinds import kind_of
 from tunekit.label import Label, parse_label
+from tunekit.manifest.convert import Place
 from tunekit.manifest.project import Manifest, Target
+from tunekit.sources.files import files_of_path
+from tunekit.sources.locator import parse_locator
 from tunekit.spec import Spec
 from tunekit.usercode import split_path
 
@@ -22,13 +26,16 @@ _MODEL_ROLES = ("model", "run", "merge")
 class ProjectScope:
     """The Scope of a manifest. `current` is the target being derived: problems are reported at its keys."""
 
-    def __init__(self, manifest: Manifest, problems: list[Problem]) -> None:
+    def __init__(self, manifest: Manifest, problems: list[Problem], *, later: bool = True) -> None:
         self.manifest = manifest
         self.problems = problems
         self.actions: dict[str, Action] = {}
         self.code_files: dict[str, Path] = {}
         self.current: Target | None = None
+        self.later = later
         self._policies: list[str] = []
+        self._functions: set[tuple[str, str]] = set()  # found to be there: 10,000 targets may share one
+        self._wrong: dict[str, SourceError | None] = {}
 
     # -- what rooms ask for ------------------------------------------------------------------
 
@@ -46,7 +53,14 @@ class ProjectScope:
 
     def dataset_format(self, text: str) -> str:
         found = self.manifest.targets.get(text)
-        return str(vars_of(found.spec)["format"]) if found and found.label.kind == "dataset" else "completion"
+        if found is None or found.label.kind != "dataset":
+            return AUTO  # that it is not there is said elsewhere
+        declared = vars_of(found.spec)
+        return form_of(declared["format"], declared["fields"])
+
+    def dataset_setting(self, text: str, name: str) -> Any:
+        found = self.manifest.targets.get(text)
+        return vars_of(found.spec).get(name) if found and found.label.kind == "dataset" else None
 
     def tokenizer(self, text: str, key: str) -> Edge:
         found = self._find(text, key, ("tokenizer",))
@@ -78,6 +92,8 @@ class ProjectScope:
         return self.current is not None and key in self.current.inherited
 
     def source(self, label: Label, locator: str, key: str) -> Edge:
+        assert self.current is not None
+        self.check_source(locator, self.current.place, key)
         step = str(Label(label.kind, label.name, step="fetch"))
         return self.add(Action(step, "fetch", {"source": locator}, {}, source=locator))
 
@@ -87,16 +103,24 @@ class ProjectScope:
             self.problem("bad-code-path", key, f"`{text}` is not of the form `file.py:function`")
             return ""
         path = self._inside(file, key)
-        if path is not None:
-            self.code_files[file] = path
+        if path is not None and (file, function) not in self._functions:
             self._has_function(path, file, function, key)
         return file
 
     def file(self, path: str, key: str) -> str:
-        found = self._inside(path, key)
-        if found is not None:
-            self.code_files[path] = found
+        self._inside(path, key)
         return path
+
+    def text(self, path: str, key: str) -> str:
+        found = self._inside(path, key)
+        if found is None:
+            return ""
+        self.code_files[path] = found  # so that the graph is made again when the file changes
+        try:
+            return found.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            self.problem("unreadable-file", key, f"`{path}` is not a text file: {e}")
+            return ""
 
     # -- behind it ---------------------------------------------------------------------------
 
@@ -110,9 +134,8 @@ class ProjectScope:
             self.problem("wrong-kind", key, f"`{text}` is a {label.kind}; here stands {' or '.join(allowed)}")
         elif label.target not in targets:
             same = [t for t in targets if t.partition(":")[0] in allowed]
-            if not any(
-                f"{p.table}.".startswith(f"{label.kind}.{label.name}.") for p in self.problems
-            ):  # declared, but wrongly: said once
+            wrong = any(f"{p.table}.".startswith(f"{label.kind}.{label.name}.") for p in self.problems)
+            if not wrong and self.manifest.whole:  # declared, but wrongly (or maybe in a file that is): said once
                 self.problem("unknown-label", key, f"there is no `{label.target}`", nearest(label.target, same))
         elif label.step or label.output not in ("", *targets[label.target].kind.outputs):
             outputs = [f"{label.target}@{x}" for x in targets[label.target].kind.outputs]
@@ -123,7 +146,16 @@ class ProjectScope:
             return targets[label.target]
         return None
 
+    def check_source(self, locator: str, place: Place, key: str) -> None:
+        """A source's form, and whether the files of a `path:` are there."""
+        if locator not in self._wrong:
+            self._wrong[locator] = _wrong_source(locator, self.manifest.root, self.later)
+        if (wrong := self._wrong[locator]) is not None:
+            self.problems.append(place.problem(wrong.slug, wrong.message, key, wrong.hint))
+
     def _inside(self, file: str, key: str) -> Path | None:
+        if file in self.code_files:
+            return self.code_files[file]
         root = self.manifest.root
         path = root / file
         if Path(file).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
@@ -134,6 +166,7 @@ class ProjectScope:
             )
             self.problem("missing-file", key, f"`{file}` does not exist", nearest(file, names) if names else "")
         else:
+            self.code_files[file] = path
             return path
         return None
 
@@ -148,6 +181,8 @@ class ProjectScope:
         assigned = [t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)]
         if function not in names + imported + assigned:
             self.problem("missing-function", key, f"{file} has no function `{function}`", nearest(function, names))
+        else:
+            self._functions.add((file, function))
 
 
 def vars_of(spec: Spec) -> dict[str, Any]:
@@ -161,9 +196,19 @@ def _with_output(got: Policy, output: str, label: str) -> Policy:
     return got._replace(base=Edge(label, output)) if got.base.action == label else got
 
 
-def build_graph(manifest: Manifest, problems: list[Problem]) -> tuple[Graph, list[Path]]:
-    """The graph, and the code files that it was checked against. Raises DeclarationError with *all* problems."""
-    scope = ProjectScope(manifest, problems)
+def _wrong_source(locator: str, root: Path, later: bool) -> SourceError | None:
+    try:
+        if parse_locator(locator).scheme == "path":
+            files_of_path(locator, root)
+    except SourceError as e:
+        return None if later and e.slug == "source-not-yet" else e
+    return None
+
+
+def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = True) -> tuple[Graph, list[Path]]:
+    """The graph, and the code files that it was checked against. Raises DeclarationError with *all* problems.
+    `later`: a source may have a scheme that only a later version reads: legal to plan, not to lock."""
+    scope = ProjectScope(manifest, problems, later=later)
     targets: dict[str, str] = {}
     for text, target in manifest.targets.items():
         if target.label.kind == "adapter":
@@ -171,6 +216,9 @@ def build_graph(manifest: Manifest, problems: list[Problem]) -> tuple[Graph, lis
         scope.current = target
         target.kind.spec().derive(target.label, target.spec, scope)
         targets[text] = text
+    for source, place in manifest.sources:
+        if not source.startswith("make:"):
+            scope.check_source(source, place, "source")
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
     actions, cycle = ordered(scope.actions)

@@ -9,10 +9,10 @@ from tunekit.label import Label
 from tunekit.spec import PositiveInt, Spec, numeric, operational, semantic
 from tunekit.steps.adapter.spec import Adapter
 from tunekit.steps.merge.spec import Merge
-from tunekit.steps.tokens.spec import TokenItem, TrainOn, item_format, tokens_action
+from tunekit.steps.tokens.spec import Masking, token_item, tokens_action
 
 
-class DataItem(Spec, frozen=True, kw_only=True):
+class DataItem(Masking, frozen=True, kw_only=True):
     """One dataset of a run, with how much of it and what of it is trained on."""
 
     dataset: Annotated[str, semantic("`dataset:` label.")]
@@ -20,7 +20,6 @@ class DataItem(Spec, frozen=True, kw_only=True):
         float, semantic("Share of the rows seen in an epoch: 0.5 keeps every second row.", gt=0, le=1)
     ] = 1.0
     limit: Annotated[PositiveInt | None, semantic("Use the first rows only.")] = None
-    train_on: Annotated[TrainOn, semantic("Which tokens carry a label.")] = "assistant"
 
 
 class Run(Spec, frozen=True, kw_only=True):
@@ -173,7 +172,7 @@ def run_action(
 
 def tokens_of(owner: Label, items: list[DataItem], tokenizer: Edge, key: str, scope: Scope) -> Edge:
     """Add the `#tokens` action of a run and return its edge."""
-    token_items = [TokenItem(format=item_format(scope, i.dataset, key), train_on=i.train_on) for i in items]
+    token_items = [token_item(scope, item.dataset, key, item) for item in items]
     return scope.add(tokens_action(owner, token_items, [scope.dataset(i.dataset, key) for i in items], tokenizer))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tunekit.errors import SourceError
 from tunekit.hashing import sha256_bytes
 from tunekit.lockfile import Lock
 from tunekit.plan.closure import closure
@@ -29,13 +31,12 @@ class Inputs:
             block = self.lock.sources.get(locator)
             return block.tree if block else None
         known = self.state.sources.get(locator)
-        if known and self.state.changed.isdisjoint(known[1]):
+        if known and known[0] and self.state.changed.isdisjoint(known[1]):
             return str(known[0])
-        from tunekit.sources.path import files_of_path, resolve_path
+        from tunekit.sources.path import resolve_path
 
         tree = resolve_path(locator, self.root, lambda path: self.state.digest(self._relative(path))).tree
-        files = [self._relative(str(path)) for _, path in files_of_path(locator, self.root)]
-        watched = files + _folders(self.root, locator)
+        watched = _watched(self.root, locator)
         for name in watched:
             if name not in self.state.watch or name in self.state.changed:
                 self.state.look(name)
@@ -45,8 +46,7 @@ class Inputs:
         return tree
 
     def _relative(self, path: str) -> str:
-        base = os.path.realpath(self.root) + "/"
-        return path.removeprefix(base)
+        return _relative(self.root, path)
 
     def code(self, file: str) -> dict[str, str]:
         """Path → digest of the file and of the project modules it imports."""
@@ -101,6 +101,40 @@ def installed(package: str) -> str:
         return version(package).partition("+")[0]
     except PackageNotFoundError:
         return ABSENT
+
+
+def expect_sources(root: Path, state: State, locators: Iterable[str]) -> None:
+    """Watch the files of `path:` sources that no plan has looked at yet: a cached graph must not outlive them."""
+    for locator in locators:
+        if locator.startswith("path:") and locator not in state.sources:
+            state.sources[locator] = ["", _watched(root, locator)]
+            for name in state.sources[locator][1]:
+                if name not in state.watch:
+                    state.look(name)
+
+
+def sources_hold(root: Path, state: State) -> bool:
+    """Whether the sources whose files have changed are still there; if not, the declaration is wrong now."""
+    from tunekit.sources.files import files_of_path
+
+    for locator, (_, watched) in state.sources.items():
+        if not state.changed.isdisjoint(watched):
+            try:
+                files_of_path(locator, root)
+            except SourceError:
+                return False
+    return True
+
+
+def _watched(root: Path, locator: str) -> list[str]:
+    """What a `path:` source is made of: its files, and the folders in which one more would join it."""
+    from tunekit.sources.files import files_of_path
+
+    return [_relative(root, str(path)) for _, path in files_of_path(locator, root)] + _folders(root, locator)
+
+
+def _relative(root: Path, path: str) -> str:
+    return path.removeprefix(os.path.realpath(root) + "/")
 
 
 def _folders(root: Path, locator: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tunekit.errors import DeclarationError, Problem, UsageError, nearest
 from tunekit.label import parse_label
 from tunekit.lockfile import load_lock
-from tunekit.plan.inputs import Inputs
+from tunekit.plan.inputs import Inputs, expect_sources, sources_hold
 from tunekit.plan.planner import Planner
 from tunekit.plan.state import State
 from tunekit.store.store import Store
@@ -24,16 +24,18 @@ def open_planner(root: Path, store: Store, overrides: list[str] | None = None, *
     """
     state = State.load(root)
     graph = None if overrides else state.load_graph()
-    if graph is None:
+    if graph is None or not sources_hold(root, state):
         from tunekit.manifest.project import load
         from tunekit.manifest.scope import build_graph
 
+        state.parsed = True
         problems: list[Problem] = []
         manifest = load(root, overrides or [], problems)
         graph, code = build_graph(manifest, problems)
         if overrides or not keep:
             state.frozen = True
         else:
+            expect_sources(root, state, graph.sources)
             paths = [*manifest.files, *manifest.folders, *code, root / LOCK]
             state.save_graph(graph, list(dict.fromkeys(_relative(p, root) for p in paths)))
     state.frozen = state.frozen or not keep

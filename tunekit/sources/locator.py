@@ -50,6 +50,15 @@ def parse_locator(source: str) -> Locator:
     raise SourceError(f"`{source}`: unknown scheme `{scheme}:`", slug="unknown-scheme", hint=hint)
 
 
+def is_later(source: str) -> bool:
+    """Whether `source` has a scheme that only a later version reads: legal to declare and to plan, not to lock."""
+    try:
+        parse_locator(source)
+    except SourceError as e:
+        return e.slug == "source-not-yet"
+    return False
+
+
 def _pypi(source: str, rest: str) -> Locator:
     package, hash_sign, fragment = rest.partition("#")
     name, at, revision = package.partition("@")

@@ -118,7 +118,6 @@ def test_a_reward_of_none_leaves_the_completion_out(ask: Ask, pen: Any) -> None:
     ("slug", "spec", "rows"),
     [
         ("prompt-too-long", {"max_prompt_length": 6}, None),
-        ("not-prompts", {}, [{"text": "a completion"}]),
         ("no-template", {}, [{"prompt": [{"role": "user", "content": "hi"}]}]),
         ("reward-timeout", {"rewards": [{"fn": "rewards.py:slow"}], "reward_timeout": 0.3}, None),
         ("reward-missing", {"rewards": [{"fn": "rewards.py:nope"}]}, None),
@@ -151,3 +150,7 @@ def test_a_chat_template_makes_a_string_a_user_message(base: str, tmp_path: Path
     prompts = read_prompts([source], [Share(limit=3, weight=0.67)], open_vocabulary(tmp_path))
     assert [p.text for p in prompts] == ["[user]hi>"] * 2
     assert prompts[0].row == {"prompt": "hi"} and len(prompts[0].ids) == len("[user]hi>")
+    write_dataset(tmp_path / "chat", [{"messages": []}], "chat")
+    with pytest.raises(ActionError) as found:
+        read_prompts([source._replace(path=str(tmp_path / "chat"))], [Share()], open_vocabulary(tmp_path))
+    assert found.value.slug == "wrong-format" and "dataset:d has `chat` rows" in found.value.message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from tunekit.derive import Scope
+from tunekit.derive import Scope, form_for
 from tunekit.label import Label
 from tunekit.methods.spec import Run, data_fields, items_of, policy, run_action, start_of
 from tunekit.spec import PositiveFloat, Share, operational, semantic
@@ -64,6 +64,8 @@ def derive(label: Label, spec: Grpo, scope: Scope) -> None:
     items = items_of(spec)
     inputs, adapter, _ = start_of(label, spec, scope)
     inputs["data"] = [scope.dataset(i.dataset, "data") for i in items]
+    for item in items:
+        form_for("generation", scope, item.dataset, "data")
     code = list(dict.fromkeys(scope.code(r.fn, "rewards") for r in spec.rewards))
     check = scope.add(rewards_action(label, spec.rewards, spec.reward_timeout, inputs["data"], code))
     scope.add(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tunekit.data.columns import Row
-from tunekit.data.readers import Warn, data_files, read_file
+from tunekit.data.readers import Warn, compare_columns, data_files, read_file
 from tunekit.data.rowset import open_dataset
 from tunekit.errors import ActionError
 from tunekit.protocol import Request
@@ -53,9 +53,11 @@ def read_rows(request: Request, spec: Dataset, origin: Origin, warn: Warn) -> It
         return
     root = Path(request.one("source").path)
     number = 0
-    for name, path, reader in data_files(root, spec.reader, split, warn):
+    files = data_files(root, spec.reader, split, warn)
+    compare_columns(files, warn, spec.encoding)
+    for name, path, reader in files:
         origin.begin(number, name)
-        for row in read_file(name, path, reader, warn):
+        for row in read_file(name, path, reader, warn, spec.encoding):
             yield row
             number += 1
 

@@ -1,4 +1,4 @@
-"""Make a dataset: read → split → map → shuffle → limit → check the shape → write.
+"""Make a dataset: read → split → map → format → shuffle → limit → write.
 
 Rows keep the number they were read with (from 0), so that errors and the ledger name a row of the source.
 """
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tunekit.data.columns import Row
-from tunekit.data.formats import fault_of
+from tunekit.data.formats.choose import Choice, choose
+from tunekit.data.formats.fault import Fault
 from tunekit.data.rowset import write_dataset
 from tunekit.errors import ActionError
 from tunekit.protocol import Events, Request
@@ -54,15 +55,16 @@ def run(request: Request, events: Events) -> dict[str, str]:
     ledger.outside_split = ledger.read - len(rows)
     if spec.map:
         rows = list(_mapped(rows, spec, request.code_root, origin, ledger, events))
+    choice = _choice(rows, spec, origin, events)
+    rows = list(_formatted(rows, choice, origin))
     ledger.made = len(rows)
     if spec.shuffle:
         random.Random(spec.seed).shuffle(rows)
     kept = rows[: spec.limit]
     ledger.over_limit = len(rows) - len(kept)
     ledger.kept = len(kept)
-    _check_shape(kept, spec.format, origin)
-    events.effective(ledger=msgspec.to_builtins(ledger))
-    write_dataset(Path(request.out) / "main", (n.row for n in kept), spec.format)
+    events.effective(ledger=msgspec.to_builtins(ledger), format=choice.format, form=choice.form, fields=choice.fields)
+    write_dataset(Path(request.out) / "main", (n.row for n in kept), choice.form)
     events.progress(len(kept), len(kept), "row")
     return {"main": "main"}
 
@@ -122,10 +124,30 @@ def _is_row(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
-def _check_shape(rows: list[Numbered], shape: str, origin: Origin) -> None:
+def _choice(rows: list[Numbered], spec: Dataset, origin: Origin, events: Events) -> Choice:
+    """The format, as it is declared or as the first row shows."""
+    if not rows:
+        return Choice("rows", {})
+    first = rows[0]
+    try:
+        choice = choose(spec.format, spec.fields, first.row)
+    except Fault as fault:
+        raise _wrong(fault, spec.format, origin.where(first.number)) from None
+    if choice.found:
+        events.warning("format-detected", choice.found)
+    return choice
+
+
+def _formatted(rows: list[Numbered], choice: Choice, origin: Origin) -> Iterator[Numbered]:
+    """Rows of the form. Raises ActionError (`wrong-shape`) for the first one that is not of the format."""
+    make = choice.maker()
     for number, row in rows:
-        fault = fault_of(shape, row)
-        if fault:
-            raise ActionError(
-                f"{origin.where(number)} is not a `{shape}` row: {fault.reason}", slug="wrong-shape", hint=fault.hint
-            )
+        try:
+            yield from (Numbered(number, made) for made in make(row))
+        except Fault as fault:
+            raise _wrong(fault, choice.format, origin.where(number)) from None
+
+
+def _wrong(fault: Fault, format: str, where: str) -> ActionError:
+    what = f"{where} {fault.reason}" if format == "auto" else f"{where} is not a `{format}` row: {fault.reason}"
+    return ActionError(what, slug=fault.slug, hint=fault.hint)

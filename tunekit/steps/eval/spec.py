@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from tunekit.derive import Scope, action_of
+from tunekit.derive import Scope, action_of, form_for
 from tunekit.label import Label
 from tunekit.spec import PositiveInt, Spec, numeric, operational, semantic
-from tunekit.steps.tokens.spec import TokenItem, item_format, tokens_action
+from tunekit.steps.tokens.spec import token_item, tokens_action
 
 
 class Eval(Spec, frozen=True, kw_only=True):
@@ -37,8 +37,10 @@ def derive(label: Label, spec: Eval, scope: Scope) -> None:
     if spec.scorer:
         code.append(scope.code(spec.scorer, "scorer"))
         inputs["data"] = data
+        for text in spec.data:
+            form_for("generation", scope, text, "data")
     else:
-        items = [TokenItem(format=item_format(scope, text, "data")) for text in spec.data]
+        items = [token_item(scope, text, "data") for text in spec.data]
         inputs["tokens"] = [scope.add(tokens_action(label, items, data, found.tokenizer))]
     drop: tuple[str, ...] = ("model", "data")
     if spec.scorer:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from importlib import resources
 from pathlib import Path
 
 import msgspec
 
+from tunekit.data.library import template_text
 from tunekit.data.rowset import write_index
 from tunekit.data.template import ChatTemplate
 from tunekit.data.vocabulary import TOKENIZER_FILES, open_vocabulary, read_object, special_tokens
@@ -15,9 +15,9 @@ from tunekit.errors import ActionError
 from tunekit.protocol import Events, Request
 from tunekit.steps.tokenizer.spec import Tokenizer
 from tunekit.steps.tokenizer.train import train
+from tunekit.templates import TEMPLATES
 
 _TEMPLATE = "chat_template.jinja"
-_CHATML_TOKENS = ["<|im_start|>", "<|im_end|>"]
 
 
 def run(request: Request, events: Events) -> dict[str, str]:
@@ -43,8 +43,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
 
 def _train(request: Request, spec: Tokenizer, out: Path, events: Events) -> None:
     wanted = [spec.pad_token, spec.bos_token, spec.eos_token, *spec.special_tokens]
-    if spec.chat_template == "chatml":
-        wanted += _CHATML_TOKENS  # else its markers would be pieces that text can merge into
+    wanted += TEMPLATES.get(spec.chat_template, ())  # else its markers would be pieces that text can merge into
     tokenizer = train(spec, [token for token in dict.fromkeys(wanted) if token], request.inputs["data"], events)
     tokenizer.save(str(out / "tokenizer.json"), pretty=False)
     named = {"eos_token": spec.eos_token, "pad_token": spec.pad_token, "bos_token": spec.bos_token}
@@ -71,10 +70,8 @@ def _override_tokens(request: Request, out: Path) -> None:
 
 def _template_text(chosen: str, code_root: str) -> str:
     """The template that the target asks for; "" for the source's own."""
-    if chosen == "chatml":
-        return (resources.files("tunekit.data") / "templates" / "chatml.jinja").read_text(encoding="utf-8")
     if not chosen.endswith(".jinja"):
-        return chosen
+        return template_text(chosen)
     file = Path(code_root) / chosen
     if not file.is_file():
         raise ActionError(f"there is no template file {chosen}", slug="no-template-file")

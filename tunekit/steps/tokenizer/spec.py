@@ -9,6 +9,7 @@ import msgspec
 from tunekit.derive import Edge, Scope, action_of
 from tunekit.label import Label
 from tunekit.spec import Spec, semantic
+from tunekit.templates import template_fault
 
 
 class Tokenizer(Spec, frozen=True, kw_only=True):
@@ -26,7 +27,7 @@ class Tokenizer(Spec, frozen=True, kw_only=True):
         default_factory=lambda: ["<|im_start|>"]
     )
     chat_template: Annotated[
-        str, semantic("Jinja text, a `.jinja` file of the project, or `chatml`; empty: the source's own.")
+        str, semantic("Jinja text, a `.jinja` file of the project, or a name (`chatml`, …); empty: the source's own.")
     ] = ""
 
     def checks(self) -> list[tuple[str, str, str]]:
@@ -35,6 +36,9 @@ class Tokenizer(Spec, frozen=True, kw_only=True):
             out.append(("source", "a tokenizer has either `source` or `data`", "give exactly one of them"))
         if self.pad_token == self.eos_token:
             out.append(("pad_token", "pad and eos are the same token: the end would never be learnt", "use another"))
+        fault = template_fault(self.chat_template)
+        if fault is not None:
+            out.append(("chat_template", *fault))
         return out
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from tunekit.data.columns import Row
+from tunekit.data.formats.stored import texts_of
 from tunekit.data.rowset import open_dataset
 from tunekit.errors import ActionError
 from tunekit.protocol import Events, Input
@@ -62,20 +63,16 @@ def _texts(data: list[Input], events: Events) -> Iterator[str]:
     done = 0
     for source, dataset in zip(data, datasets, strict=True):
         for number, row in enumerate(dataset.iter_rows()):
-            yield from _text_of(row, f"{source.label}, row {number}")
+            yield from _text_of(row, dataset.shape, f"{source.label}, row {number}")
             done += 1
             events.progress(done, total, "row")
 
 
-def _text_of(row: Row, where: str) -> Iterator[str]:
-    """The text of a row of any shape: `text`, else the contents of `messages`, else `prompt`."""
-    found = next((row[name] for name in ("text", "messages", "prompt") if row.get(name)), None)
-    if isinstance(found, str):
-        yield found
-    elif isinstance(found, list):
-        for message in found:
-            yield message["content"]
-    else:
+def _text_of(row: Row, shape: str, where: str) -> Iterator[str]:
+    """The texts of a row of any form. Raises ActionError (`no-text`)."""
+    found = list(texts_of(row, shape))
+    if not found:
         raise ActionError(
             f"{where} has no text", slug="no-text", hint="a vocabulary is learnt from `text`, `messages` or `prompt`"
         )
+    yield from found

@@ -13,6 +13,7 @@ from tunekit.data.encoder import Encoded, Encoder
 from tunekit.data.rowset import iter_table, read_index, write_index
 from tunekit.data.tokenset import write_part
 from tunekit.hashing import sha256_file
+from tunekit.steps.tokens.reasons import Reasons
 
 FORMAT = 1
 _NAMED_ROWS = 20
@@ -29,6 +30,7 @@ class PartLedger(msgspec.Struct):
     straddling: int = 0
     unlabelled: int = 0
     unlabelled_rows: list[int] = []
+    reasons: Reasons = msgspec.field(default_factory=Reasons)
 
 
 def make_part(directory: Path, table: pa.Table, encoder: Encoder, first_row: int) -> PartLedger:
@@ -57,6 +59,7 @@ def _kept(rows: Iterator[Encoded], ledger: PartLedger) -> Iterator[tuple[int, En
     """Rows that have a label, numbered within the chunk; counts go into the ledger."""
     for number, row in enumerate(rows):
         labelled = sum(row.labelled)
+        ledger.reasons.add(number, row)
         ledger.straddling += row.straddling
         if not labelled:
             ledger.unlabelled += 1

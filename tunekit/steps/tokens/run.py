@@ -10,11 +10,15 @@ import msgspec
 
 from tunekit.data.encoder import Encoder
 from tunekit.data.rowset import Dataset, open_dataset
+from tunekit.data.template import ChatTemplate
 from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_tokens
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
+from tunekit.forms import AUTO, refusal
 from tunekit.protocol import Events, Input, Request
+from tunekit.steps.tokens.masking import check_ends, encoder_of, warn_of_reasons, warn_of_templates
 from tunekit.steps.tokens.part import PartLedger, load_ledger, make_part
+from tunekit.steps.tokens.reasons import summed
 from tunekit.steps.tokens.spec import TokenItem
 from tunekit.steps.tokens.spec import Tokens as TokensSpec
 
@@ -31,13 +35,21 @@ def run(request: Request, events: Events) -> dict[str, str]:
     datasets = [open_dataset(source.path) for source in sources]
     work = _Work(request, events, out, sum(d.rows for d in datasets))
     items = []
+    told: list[ChatTemplate | None] = []
     for item, source, dataset in zip(spec.items, sources, datasets, strict=True):
-        encoder = Encoder(vocabulary, item.format, item.train_on)
+        if item.format == AUTO:
+            item = msgspec.structs.replace(item, format=dataset.shape)
+        refused = refusal("loss", source.label, item.format)
+        if refused:
+            raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
+        encoder = encoder_of(vocabulary, item)
         items.append(work.item(item, encoder, source, dataset))
-    if vocabulary.template is not None and vocabulary.template.read_clock:
-        events.warning("template-clock", "the chat template prints the date; a fixed day is used (2024-07-26)")
+        told.append(encoder.template)
+    warn_of_templates(vocabulary, told, events)
     write_tokens(out, Tokens(items, vocabulary.pad_id, vocabulary.eos_id, vocabulary.size))
     _report(sources, items, events)
+    warn_of_reasons(sources, items, events)
+    check_ends(sources, items, spec.items, events)
     return {"main": "main"}
 
 
@@ -52,7 +64,7 @@ class _Work:
         self.done = 0
         self.made = 0
         # A chunk that comes twice under the same settings is tokenized once. Settings are those of one item.
-        self.known: dict[tuple[str, str, str], PartLedger] = {}
+        self.known: dict[tuple[str, bytes], PartLedger] = {}
 
     def item(self, item: TokenItem, encoder: Encoder, source: Input, dataset: Dataset) -> TokenSet:
         """All parts of one dataset."""
@@ -61,7 +73,7 @@ class _Work:
         first_rows: list[int] = []
         first = 0
         for (digest, table), part in zip(dataset.chunks(), _parts(source, dataset), strict=True):
-            known = (digest, item.format, item.train_on)
+            known = (digest, msgspec.json.encode(item))
             if known not in self.known:
                 self.known[known] = self._part(part, table, encoder, first)
             ledger = self.known[known]
@@ -116,6 +128,7 @@ def _summed(ledgers: list[PartLedger], first_rows: list[int], rows: int) -> dict
         "straddling": sum(ledger.straddling for ledger in ledgers),
         "unlabelled": sum(ledger.unlabelled for ledger in ledgers),
         "unlabelled_rows": unlabelled[:_NAMED_ROWS],
+        **summed([ledger.reasons for ledger in ledgers], first_rows),
     }
 
 

@@ -6,20 +6,45 @@ re-tokenizes nothing. The worker imports tokenizers and jinja2, not transformers
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from tunekit.derive import Action, Edge, Scope, action_of
+import msgspec
+
+from tunekit.derive import Action, Edge, Scope, action_of, form_for
+from tunekit.hashing import sha256_bytes
 from tunekit.label import Label
 from tunekit.spec import Spec, semantic
+from tunekit.templates import template_fault
 
-TrainOn = Literal["assistant", "all"]
+TrainOn = Literal["assistant", "last", "all"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 class TokenItem(Spec, frozen=True, kw_only=True):
-    """How one dataset becomes tokens."""
+    """How one dataset becomes tokens. docs/masks.md says what the settings do."""
 
-    format: Annotated[Literal["chat", "completion"], semantic("Row shape.")] = "chat"
-    train_on: Annotated[TrainOn, semantic("Which tokens carry a label: `assistant` turns, or `all`.")] = "assistant"
+    format: Annotated[str, semantic("Form of the rows; `auto`: what the dataset says.")] = "chat"
+    train_on: Annotated[
+        TrainOn, semantic("`assistant`: the turns of `roles` carry labels, `last`: the last of them, `all`: all text.")
+    ] = "assistant"
+    roles: Annotated[list[Role], semantic("Whose turns carry labels.", min_length=1)] = msgspec.field(
+        default_factory=lambda: ["assistant"]
+    )
+    chat_template: Annotated[str, semantic("A template's name or text; empty: the tokenizer's own.")] = ""
+    require_end: Annotated[bool, semantic("Turns must end with a token that generation stops at.")] = True
+
+
+class Masking(Spec, frozen=True, kw_only=True):
+    """What an item of a run may say of its dataset's masks; None: as the dataset says."""
+
+    train_on: Annotated[TrainOn | None, semantic("Which turns carry labels; default: the dataset's.")] = None
+    roles: Annotated[list[Role] | None, semantic("Whose turns carry labels; default: the dataset's.")] = None
+    chat_template: Annotated[
+        str | None, semantic("Jinja text, a `.jinja` file, or a name, for these rows; default: the dataset's.")
+    ] = None
+    require_end: Annotated[
+        bool | None, semantic("Turns must end with a token that generation stops at; default: the dataset's.")
+    ] = None
 
 
 class Tokens(Spec, frozen=True, kw_only=True):
@@ -31,26 +56,38 @@ class Tokens(Spec, frozen=True, kw_only=True):
 def tokens_action(owner: Label, items: list[TokenItem], data: list[Edge], tokenizer: Edge) -> Action:
     """`run:x#tokens` or `eval:x#tokens`: inputs `data` (datasets, in order) and `tokenizer` (any artifact with one)."""
     label = Label(owner.kind, owner.name, step="tokens")
-    return action_of(
+    action = action_of(
         label,
         "tokens",
         Tokens(items=items),
         inputs={"data": data, "tokenizer": [tokenizer]},
         packages=["tokenizers", "jinja2", "pyarrow"],
     )
+    # A template's text by its digest: `why` is to say that it changed, not to print it twice.
+    return action._replace(fields={"items": [_by_digest(item) for item in action.fields["items"]]})
 
 
-def item_format(scope: Scope, dataset: str, key: str) -> Literal["chat", "completion"]:
-    """The declared shape of a dataset, if it can be tokenized for a loss; a recorded problem otherwise."""
-    shape = scope.dataset_format(dataset)
-    if shape == "chat":
-        return "chat"
-    if shape == "completion":
-        return "completion"
-    scope.problem(
-        "wrong-format",
-        key,
-        f"{dataset} has format `{shape}`; a loss needs `chat` or `completion` rows",
-        f'set format = "chat" or "completion" in [{dataset.replace(":", ".")}]',
-    )
-    return "completion"
+def _by_digest(item: dict[str, Any]) -> dict[str, Any]:
+    text = item.get("chat_template", "")
+    return item | {"chat_template": sha256_bytes(text.encode())} if "{" in text else item
+
+
+def token_item(scope: Scope, dataset: str, key: str, said: Masking | None = None) -> TokenItem:
+    """The settings of one dataset: what an item of a run says, else what the dataset says of itself."""
+    found: dict[str, Any] = {}
+    for name in ("train_on", "roles", "chat_template", "require_end"):
+        value = getattr(said, name) if said else None
+        value = scope.dataset_setting(dataset, name) if value is None else value
+        if value is not None:
+            found[name] = value
+    if found.get("chat_template"):
+        found["chat_template"] = template_of(scope, found["chat_template"], key)
+    return TokenItem(format=form_for("loss", scope, dataset, key), **found)
+
+
+def template_of(scope: Scope, choice: str, key: str) -> str:
+    """A name, or the text of the template: a `.jinja` file is read now, so that its text is what enters the key."""
+    fault = template_fault(choice)
+    if fault is not None:
+        scope.problem("unknown-template", key, *fault)
+    return scope.text(choice, key) if choice.endswith(".jinja") else choice
