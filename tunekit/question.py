@@ -8,14 +8,15 @@ The question is one JSON object on its standard input, the answers are JSON obje
                        "over": rows longer than `Subject.longest`}
     {"type": "ledger", "of", "counts"}
     {"type": "template", "text"}
-    {"type": "sample", "row", "fields", "pieces", "left_out", "cut"}
+    {"type": "sample", "row", "fields", "pieces", "tokens", "trained", "skipped", "left_out", "notes", "cut"}
     {"type": "searched", "rows", "found", "stopped"}
     {"type": "compared", "of", "before", "after", "same", "added", "removed", "edited", "moved", …}
     {"type": "change", "of", "what", "before", "after", …}
     {"type": "error", "slug", "message", "hint"}      the last line when something is wrong
     {"type": "end"}                                   the last line when all is well
 
-A spread is {"count", "min", "max", "mean", "median", "edges", "counts", "log"}; a piece is [text, ids, trained, special].
+A spread is {"count", "min", "max", "mean", "median", "edges", "counts", "log"}; a piece is
+[text, ids, flag, special] (tunekit.lens.pieces).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 CHARACTERS = 4000  # of one text
+_BEFORE = 200  # characters in front of a difference
 
 
 class Cutter:
@@ -41,3 +42,13 @@ class Cutter:
         start = max(at - self._most // 4, 0)
         stop = start + self._most
         return ("…" if start else "") + value[start:stop] + ("…" if stop < len(value) else "")
+
+    def difference(self, old: str, new: str) -> tuple[str, str]:
+        """Two texts that differ, both from a little before the place where they begin to; what is cut is said by `…`."""
+        if self._most is None or max(len(old), len(new)) <= self._most:
+            return old, new
+        at = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+        start = max(at - _BEFORE, 0)
+        self.cut = self.cut or bool(start)
+        lead = "…" if start else ""
+        return lead + old[start:], lead + new[start:]

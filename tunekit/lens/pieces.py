@@ -11,13 +11,17 @@ _TOKENS_OF_A_CHARACTER = 4  # a character has at most four bytes
 _CUT = "\ufffd"  # what bytes that are no whole character decode to
 
 
+TRAINED, MASKED, STRADDLING = "trained", "masked", "straddling"
+
+
 class Piece(NamedTuple):
-    """Some text and the ids it comes from: one, or several that only together make a character. `special`: a token
-    that text cannot be mistaken for (an added one)."""
+    """Some text and the ids it comes from: one, or several that only together make a character. `flag`: whether the
+    loss is computed on it; `straddling`: it is not, because it lies across the edge of what is trained. `special`: a
+    token that text cannot be mistaken for (an added one)."""
 
     text: str
     ids: list[int]
-    trained: bool
+    flag: str
     special: bool
 
 
@@ -28,7 +32,7 @@ class Decoder:
         self._tokenizer = tokenizer
         self._added = frozenset(tokenizer.get_added_tokens_decoder())
 
-    def pieces(self, ids: Sequence[int], trained: Sequence[bool]) -> list[Piece]:
+    def pieces(self, ids: Sequence[int], flags: Sequence[str]) -> list[Piece]:
         """In order; every id is in one piece. Where tokens with different flags share a character, each is shown as
         it is in the vocabulary."""
         out: list[Piece] = []
@@ -37,25 +41,25 @@ class Decoder:
         start = 0
         for place, id in enumerate(ids):
             if group and id in self._added:
-                out += self._closed(group, before, trained[start:place])
+                out += self._closed(group, before, flags[start:place])
                 before, group, start = group, [], place
             group.append(id)
             if self._whole(group):
-                out += self._closed(group, before, trained[start : place + 1])
+                out += self._closed(group, before, flags[start : place + 1])
                 before, group, start = group, [], place + 1
-        return out + (self._closed(group, before, trained[start:]) if group else [])
+        return out + (self._closed(group, before, flags[start:]) if group else [])
 
     def _whole(self, group: list[int]) -> bool:
         if group[0] in self._added or len(group) == _TOKENS_OF_A_CHARACTER:
             return True
         return not self._decode(group).endswith(_CUT)
 
-    def _closed(self, group: list[int], before: list[int], trained: Sequence[bool]) -> list[Piece]:
-        if len(set(trained)) > 1:
-            return [Piece(self._name(id), [id], flag, False) for id, flag in zip(group, trained, strict=True)]
+    def _closed(self, group: list[int], before: list[int], flags: Sequence[str]) -> list[Piece]:
+        if len(set(flags)) > 1:
+            return [Piece(self._name(id), [id], flag, False) for id, flag in zip(group, flags, strict=True)]
         if group[0] in self._added:
-            return [Piece(self._name(group[0]), group, trained[0], True)]
-        return [Piece(self._text(group, before), group, trained[0], False)]
+            return [Piece(self._name(group[0]), group, flags[0], True)]
+        return [Piece(self._text(group, before), group, flags[0], False)]
 
     def _text(self, group: list[int], before: list[int]) -> str:
         """What the group adds to what is decoded before it."""

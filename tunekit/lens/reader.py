@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from tunekit.data.columns import Row
 from tunekit.data.encoder import Encoder
 from tunekit.data.rowset import Dataset
@@ -12,56 +14,90 @@ from tunekit.data.vocabulary import Vocabulary, open_vocabulary
 from tunekit.engine.prompts import prompt_of
 from tunekit.errors import ActionError
 from tunekit.forms import ACCEPTS
-from tunekit.lens.pieces import Decoder
-from tunekit.lens.rows import Places, rows_of
-from tunekit.lens.tokens import rows as token_rows
+from tunekit.lens.pieces import MASKED, STRADDLING, TRAINED, Decoder
+from tunekit.lens.tokens import Stored
 from tunekit.question import Subject
+from tunekit.steps.tokens.masking import encoder_of
+from tunekit.steps.tokens.spec import TokenItem
 
 
 class Seen(NamedTuple):
-    """One row as it is read. `left_out`: why it is not trained on, though here it is shown with its tokens."""
+    """One row as it is read. `left_out`: why no tokens of it are stored; it is shown with those that it would have.
+    `notes`: what the encoder remarks of it (docs/masks.md)."""
 
     ids: list[int]
-    labelled: list[bool]
+    flags: list[str]
     left_out: str = ""
+    notes: list[str] = []
 
 
 class Reader:
     """What one subject's rows become. Raises ActionError of the openers."""
 
     def __init__(self, subject: Subject, dataset: Dataset) -> None:
-        self.subject = subject
-        self.dataset = dataset
+        self._label = subject.label
         self.vocabulary: Vocabulary = open_vocabulary(subject.tokenizer)
         self.decoder = Decoder(self.vocabulary.tokenizer)
         self.tokens: TokenSet | None = open_tokens(subject.tokens).items[subject.item] if subject.tokens else None
+        self.prompts = self.tokens is None and dataset.shape in ACCEPTS["generation"]
+        self._encoder = self._encoder_of(subject.settings)
+
+    def _encoder_of(self, settings: dict[str, object]) -> Encoder | None:
+        """None where the record of the tokens is of another version, whose settings are not ours."""
+        if self.tokens is None:
+            return None
+        try:
+            item = msgspec.convert({**settings, "format": self.tokens.shape}, TokenItem)
+        except msgspec.ValidationError:
+            return None
+        return encoder_of(self.vocabulary, item)
 
     @property
     def template(self) -> str:
-        return self.vocabulary.template.text if self.vocabulary.template else ""
+        """The chat template that rows are printed with; empty without one."""
+        if self.tokens is not None and self.tokens.shape != "chat":
+            return ""
+        template = self._encoder.template if self._encoder else self.vocabulary.template
+        return template.text if template else ""
 
-    def rows(self, numbers: Places) -> dict[int, Seen]:
-        """Rows by number."""
-        found: dict[int, Seen] = {}
-        if self.tokens is not None:
-            found = {number: Seen(*row) for number, row in token_rows(self.tokens, numbers).items()}
-        for number, row in rows_of(self.dataset, numbers):
-            if number not in found:
-                found[number] = self._encoded(number, row)
-        return found
-
-    def _encoded(self, number: int, row: Row) -> Seen:
-        """A row whose tokens are not stored: a prompt, or one that was left out of the tokens."""
+    def seen(self, number: int, row: Row, stored: Stored | None) -> Seen:
+        """A row, with its stored tokens if there are any."""
+        if self.tokens is None:
+            return self._prompt(number, row)
+        if stored is None:
+            return self._left_out(number, row)
+        flags = [TRAINED if on else MASKED for on in stored[1]]
         try:
-            if self.tokens is None:
-                ids = prompt_of(row, self.vocabulary, f"{self.subject.label}, row {number}").ids
-                return Seen(ids, [False] * len(ids))
-            encoder = Encoder(self.vocabulary, self.tokens.shape, self.tokens.train_on)  # type: ignore[arg-type]
-            (made,) = encoder.encode([row], number)
-            return Seen(made.input_ids, made.labelled, "no token of it is trained")
+            again = self._encode(number, row)
+        except ActionError:
+            return Seen(stored[0], flags)
+        if again[0] != stored[0]:
+            return Seen(stored[0], flags)
+        return Seen(stored[0], [STRADDLING if a == STRADDLING else f for f, a in zip(flags, again[1], strict=True)],
+                    notes=again[3])  # fmt: skip
+
+    def _encode(self, number: int, row: Row) -> Seen:
+        """What the row becomes by the settings that made the stored tokens."""
+        if self._encoder is None:
+            return Seen([], [])
+        (made,) = self._encoder.encode([row], number)
+        flags = [TRAINED if on else MASKED for on in made.labelled]
+        for place in made.straddlers:
+            flags[place] = STRADDLING
+        return Seen(made.input_ids, flags, notes=list(made.notes))
+
+    def _left_out(self, number: int, row: Row) -> Seen:
+        try:
+            made = self._encode(number, row)
         except ActionError as e:
             return Seen([], [], e.message)
+        return made._replace(left_out="no token of it would be trained")
 
-
-def is_prompts(dataset: Dataset) -> bool:
-    return dataset.shape in ACCEPTS["generation"]
+    def _prompt(self, number: int, row: Row) -> Seen:
+        if not self.prompts:
+            return Seen([], [])
+        try:
+            ids = prompt_of(row, self.vocabulary, f"{self._label}, row {number}").ids
+        except ActionError as e:
+            return Seen([], [], e.message)
+        return Seen(ids, [MASKED] * len(ids))

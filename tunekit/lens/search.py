@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tunekit.data.columns import Row
 from tunekit.data.rowset import Dataset
 from tunekit.errors import ActionError
 from tunekit.lens.rows import BATCH
 
 
-def search(dataset: Dataset, label: str, text: str, ignore_case: bool) -> Iterator[tuple[int, bool]]:
-    """`(rows searched so far, False)` after every batch and `(row number, True)` for every row with `text` in one of
-    its strings, at any depth. The caller stops when it has enough. Raises ActionError (`nothing-to-search`)."""
+class Searched(NamedTuple):
+    """A batch that was searched. `rows`: how many rows are behind us with it."""
+
+    batch: pa.RecordBatch
+    first: int
+    numbers: list[int]  # of the rows in the batch that have the text
+
+    @property
+    def rows(self) -> int:
+        return self.first + len(self.batch)
+
+    @property
+    def found(self) -> int:
+        return len(self.numbers)
+
+    def hits(self, most: int) -> Iterator[tuple[int, Row]]:
+        """`(row number, row)` of the first that were found."""
+        for number in self.numbers[:most]:
+            (row,) = self.batch.slice(number, 1).to_pylist()
+            yield self.first + number, row
+
+
+def search(dataset: Dataset, label: str, text: str, ignore_case: bool) -> Iterator[Searched]:
+    """Batch by batch the rows with `text` in one of their strings, at any depth.
+
+    Raises ActionError (`nothing-to-search`) for a dataset without strings.
+    """
     first = 0
     for _, table in dataset.chunks():
         if not any(_has_text(field.type) for field in table.schema):
@@ -25,9 +51,8 @@ def search(dataset: Dataset, label: str, text: str, ignore_case: bool) -> Iterat
             found: set[int] = set()
             for column in batch.columns:
                 found |= _found(column, text, ignore_case)
-            yield from ((first + number, True) for number in sorted(found))
+            yield Searched(batch, first, sorted(found))
             first += len(batch)
-            yield first, False
 
 
 def _found(array: pa.Array, text: str, ignore_case: bool) -> set[int]:

@@ -14,6 +14,7 @@ from tunekit.lens.rows import Places
 from tunekit.lens.spread import Spread
 
 Flags = NDArray[np.bool_]
+Stored = tuple[list[int], list[bool]]  # a row's input_ids and labelled
 
 
 class Batch:
@@ -53,7 +54,7 @@ class Batch:
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.labels)])
         return before[self.offsets[1:]] - before[self.offsets[:-1]]
 
-    def row(self, i: int) -> tuple[list[int], list[bool]]:
+    def row(self, i: int) -> Stored:
         start, stop = int(self.offsets[i]), int(self.offsets[i + 1])
         return self.ids[start:stop].tolist(), self.labels[start:stop].tolist()
 
@@ -76,9 +77,9 @@ def _overlap(numbers: Places, rising: Places) -> bool:
     return bool(first < last)
 
 
-def rows(tokens: TokenSet, numbers: Places) -> dict[int, tuple[list[int], list[bool]]]:
-    """`(input_ids, labelled)` of rows by number; those without a label are not there."""
-    found = {}
+def rows(tokens: TokenSet, numbers: Places) -> dict[int, Stored]:
+    """Rows by number; those without a label are not there."""
+    found: dict[int, Stored] = {}
     for batch in batches(tokens, numbers):
         for i in np.flatnonzero(np.isin(batch.numbers, numbers)).tolist():
             found[int(batch.numbers[i])] = batch.row(i)
@@ -86,28 +87,27 @@ def rows(tokens: TokenSet, numbers: Places) -> dict[int, tuple[list[int], list[b
 
 
 def statistics(tokens: TokenSet, numbers: Places, longest: int) -> dict[str, Any]:
-    """Of the rows of these numbers that have tokens: lengths, trained tokens, the share of them. `over`: how many are
-    longer than `longest`, `greatest`: the number of the longest one."""
+    """Lengths of all rows; of those of these numbers, trained tokens and the share of them. `over`: how many rows are
+    longer than `longest`, `longest_row`: the number of the longest one, `looked`: rows behind the trained tokens."""
     length, trained, share = Spread(), Spread(), Spread()
     looked = over = 0
-    greatest, most = None, -1
-    for batch in batches(tokens, numbers):
-        mine = np.isin(batch.numbers, numbers)
-        lengths, counts = batch.lengths[mine], batch.trained[mine]
-        if not len(lengths):
-            continue
+    longest_row, most = None, -1
+    for batch in batches(tokens):
+        lengths = batch.lengths
         length.add(lengths)
-        trained.add(counts)
-        share.add(counts / np.maximum(lengths, 1))
-        looked += len(lengths)
         over += int((lengths > longest).sum()) if longest else 0
         if lengths.max() > most:
-            most = int(lengths.max())
-            greatest = int(batch.numbers[mine][lengths.argmax()])
+            most, longest_row = int(lengths.max()), int(batch.numbers[lengths.argmax()])
+        mine = np.isin(batch.numbers, numbers) if _overlap(numbers, batch.numbers) else np.zeros(len(batch), bool)
+        if mine.any():
+            counts = batch.trained[mine]
+            trained.add(counts)
+            share.add(counts / np.maximum(lengths[mine], 1))
+            looked += len(counts)
     return {
         "looked": looked,
         "over": over,
-        "longest_row": greatest,
+        "longest_row": longest_row,
         "spreads": {"length": length.summary(), "trained": trained.summary(), "share": share.summary()},
     }
 
