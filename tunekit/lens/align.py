@@ -7,6 +7,7 @@ paired one by one: an edit where both sides have a row there.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -81,7 +82,7 @@ def _ranks(ids: Places) -> Places:
 
 def _longest_rise(places: Sequence[int]) -> list[int]:
     """Indices of a longest rising subsequence."""
-    if all(a < b for a, b in zip(places, places[1:], strict=False)):
+    if all(a < b for a, b in itertools.pairwise(places)):
         return list(range(len(places)))
     ends: list[int] = []  # the least last place of a run of each length
     at: list[int] = []  # and where it is

@@ -50,7 +50,7 @@ def _rows(question: Question, old: Dataset, new: Dataset) -> Iterator[Answer]:
     come = read(new, [c.after for c in shown if c.after is not None])
     for change in shown:
         cutter = Cutter(None if question.full else CHARACTERS)
-        answer = {"type": "change", "of": "rows", "what": change.what, "before": change.before, "after": change.after}
+        answer: Answer = {"type": "change", "of": "rows", "what": change.what, "before": change.before, "after": change.after}
         if change.before is not None and change.after is not None:
             answer["leaves"] = _leaves(gone[change.before], come[change.after], cutter)
         else:

@@ -44,7 +44,7 @@ class Cutter:
         return ("…" if start else "") + value[start:stop] + ("…" if stop < len(value) else "")
 
     def difference(self, old: str, new: str) -> tuple[str, str]:
-        """Two texts that differ, both from a little before the place where they begin to; what is cut is said by `…`."""
+        """Two texts that differ, both from a little before the place where they begin to."""
         if self._most is None or max(len(old), len(new)) <= self._most:
             return old, new
         at = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -108,7 +109,7 @@ def token_side(tokens: TokenSet, shared: Shared) -> TokenSide:
 def _token_keys(batch: Batch) -> Iterator[tuple[bytes, bytes]]:
     """Of each row a digest of ids and labels, and one of the ids."""
     ids, labels, offsets = batch.ids, batch.labels, batch.offsets.tolist()
-    for start, stop in zip(offsets, offsets[1:], strict=False):
+    for start, stop in itertools.pairwise(offsets):
         alone = _key(ids[start:stop].tobytes())
         yield _key(alone + labels[start:stop].tobytes()), alone
 
