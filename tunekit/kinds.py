@@ -53,7 +53,7 @@ TARGETS = {
 METHODS = {
     k.name: k
     for k in (
-        Kind("run.sft", _M + "sft", "Sft", 1, "torch", outputs=("last", "best")),
+        Kind("run.sft", _M + "sft", "Sft", 2, "torch", outputs=("last", "best")),
         Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch", outputs=("last",)),
     )
 }

@@ -27,7 +27,9 @@ def test_whole_rows_in_order(tokens: Tokens) -> None:
     kept = [row for row in ROWS if any(row[1][1:])]
     assert len(tokens.chunks) == 3 and len(view.spans) == len(kept)
     for span, (ids, labelled) in zip(view.spans.tolist(), kept, strict=True):
-        assert tokens.sequence(*span) == (ids, [i if flag else -100 for i, flag in zip(ids, labelled, strict=True)])
+        found, labels = tokens.sequence(*span)
+        assert found.tolist() == ids and found.dtype == labels.dtype == np.int64
+        assert labels.tolist() == [i if flag else -100 for i, flag in zip(ids, labelled, strict=True)]
     assert view.ledger == {
         "rows": 602,
         "not_selected": 0,

@@ -13,6 +13,7 @@ from tunekit.engine.arguments import Batch, batch_of
 from tunekit.engine.loading import Loaded
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
+from tunekit.spec import NUMERIC, by_class, fields_of
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors", "tokenizers")
 
@@ -31,7 +32,9 @@ def device_names() -> list[str]:
 def numeric_settings(spec: Run, loaded: Loaded) -> dict[str, Any]:
     """What changes bits without changing meaning: a staging state is continued only under equal ones."""
     batch = batch_of(spec)
+    # Those of the method as declared; of the fields that all methods share, what they came to.
     return {
+        **{name: value for name, value in by_class(spec)[NUMERIC].items() if name not in fields_of(Run)},
         "attn": loaded.attn,
         "devices": device_names(),
         "gradient_checkpointing": spec.gradient_checkpointing,

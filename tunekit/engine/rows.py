@@ -56,10 +56,10 @@ class Tokens:
         # Reopened by path: a pickled or hashed view must not carry its data.
         return Tokens, (self.directory,)
 
-    def sequence(self, chunk: int, start: int, stop: int) -> tuple[list[int], list[int]]:
-        """(input_ids, labels) of flat positions start:stop; a token without a label is -100."""
+    def sequence(self, chunk: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """(input_ids, labels) of flat positions start:stop, int64; a token without a label is -100."""
         ids, labelled = self.chunks[chunk].read(start, stop)
-        return ids.tolist(), np.where(labelled, ids, -100).tolist()
+        return ids.astype(np.int64), np.where(labelled, ids, np.int64(-100))
 
 
 def _chunks(table: pa.Table, first_row: int) -> list[Chunk]:
@@ -159,11 +159,12 @@ def _cut(chunks: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int,
 
 
 def _labels(tokens: Tokens, spans: np.ndarray) -> np.ndarray:
-    """Labels that can be predicted in each span: its first token has nothing before it."""
+    """Labels that can be predicted in each span (ordered by chunk): its first token has nothing before it."""
+    numbers, edges = np.unique(spans[:, 0], return_index=True)
     out = np.zeros(len(spans), np.int64)
-    for number in np.unique(spans[:, 0]):
-        mine = spans[:, 0] == number
-        before = tokens.chunks[int(number)].labels_before()
+    for number, edge, end in zip(numbers.tolist(), edges, [*edges[1:], len(spans)], strict=True):
+        mine = slice(edge, end)
+        before = tokens.chunks[number].labels_before()
         first, last = spans[mine, 1], spans[mine, 2]
         out[mine] = np.where(last > first, before[last] - before[np.minimum(first + 1, last)], 0)
     return out

@@ -11,19 +11,16 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "engine"))
+sys.path.insert(0, str(Path(__file__).parent))
 import tiny_stack as tiny
 import torch
 from safetensors.torch import load_file
+from sft_runs import LORA, Case
 
-from tunekit.engine.rows import Tokens, view_of
 from tunekit.errors import ActionError
-from tunekit.methods.sft.dataset import packed_dataset_of
 from tunekit.methods.sft.run import run
-from tunekit.protocol import Request
-from tunekit.steps.model.run import run as make_model
 
 pytestmark = pytest.mark.torch
-LORA = {"method": "lora", "r": 4, "alpha": 8, "dropout": 0.1}
 SPEC: dict[str, Any] = {
     "model": "model:m",
     "data": ["dataset:a"],
@@ -33,30 +30,6 @@ SPEC: dict[str, Any] = {
     "checkpoint_steps": 2,
 }
 EVALUATED = SPEC | {"eval_data": ["dataset:b"], "eval_steps": 2}
-
-
-class Case:
-    """Runs of one session share a model and two token artifacts."""
-
-    def __init__(self, root: Path) -> None:
-        tokenizer = tiny.write_tokenizer(root / "tokenizer")
-        model = tiny.request(
-            root / "model", "model", {"config": tiny.LLAMA, "tokenizer": "tokenizer:t"}, tokenizer=str(tokenizer)
-        )
-        make_model(model, tiny.Recorder())
-        self.model = str(root / "model" / "out" / "main")
-        train = [tiny.random_rows(12), tiny.random_rows(9, 1)]
-        self.plain = tiny.make_tokens(root / "plain", train)
-        self.evaluated = tiny.make_tokens(root / "evaluated", train, [tiny.random_rows(7, 2)])
-
-    def request(self, root: Path, spec: dict[str, Any], **inputs: str) -> Request:
-        tokens = self.evaluated if "eval_data" in spec else self.plain
-        return tiny.request(root, "run.sft", spec, **({"base": self.model, "tokens": tokens} | inputs))
-
-    def run(self, root: Path, spec: dict[str, Any], **inputs: str) -> tuple[dict[str, Path], tiny.Recorder]:
-        events = tiny.Recorder()
-        req = self.request(root, spec, **inputs)
-        return {role: Path(req.out) / name for role, name in run(req, events).items()}, events
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +259,6 @@ def test_bfloat16(case: Case, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "slug"),
     [
-        ({"packing": True}, "packing-needs-varlen-attention"),
         ({"attn": "flash_attention_2"}, "attention-unavailable"),
         ({"sequence_len": 8}, "row-too-long"),
         ({"micro_batch_size": 3}, "batch-remainder"),
@@ -302,16 +274,6 @@ def test_what_cannot_take_effect_is_an_error(case: Case, tmp_path: Path, change:
     assert found.value.slug == slug
     if slug == "no-target-modules":
         assert "v_proj" in found.value.hint
-
-
-def test_packed_rows(case: Case) -> None:
-    """No GPU here to train on them: that nothing is lost, and that the lengths tell the rows apart."""
-    tokens = Tokens(case.plain)
-    spans = view_of(tokens, 0, 32, "error").spans
-    packed = packed_dataset_of(tokens, spans, 32)
-    assert len(packed) < len(spans) and max(len(row["input_ids"]) for row in packed) <= 32
-    assert sorted(n for row in packed for n in row["seq_lengths"]) == sorted((spans[:, 2] - spans[:, 1]).tolist())
-    assert sum(label != -100 for row in packed for label in row["labels"]) == 194
 
 
 def test_attention_that_was_asked_for(case: Case, tmp_path: Path) -> None:

@@ -1,20 +1,16 @@
-"""Token views as the datasets that TRL's trainer takes: spans on disk stay there until a batch asks for them."""
+"""Token views as the dataset that TRL's trainer takes: spans on disk stay there until a batch asks for them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from tunekit.engine.rows import Tokens, View, view_of
 from tunekit.errors import ActionError
 from tunekit.methods.sft.spec import Sft
 from tunekit.methods.spec import DataItem, items_of
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-_COLUMNS = ("chunk", "start", "stop")
 
 
 def views(spec: Sft, tokens: Tokens) -> tuple[list[View], list[View]]:
@@ -47,36 +43,42 @@ def ledger(items: list[DataItem], found: list[View]) -> list[dict[str, Any]]:
     return [{"dataset": item.dataset, **view.ledger} for item, view in zip(items, found, strict=True)]
 
 
-def spans_of(found: list[View]) -> np.ndarray:
-    """[n, 3] int64: the sequences of all views, one after the other."""
-    return np.concatenate([view.spans for view in found])
+class Documents(Dataset[dict[str, Any]]):
+    """`documents[i]` is one document, `documents[[i, j, …]]` several of them in one sequence: token ids and labels
+    one after the other (int64), and the length of each. Read from the memory-mapped parts when asked for."""
+
+    def __init__(self, tokens: Tokens, spans: np.ndarray) -> None:
+        self.tokens = tokens
+        self.spans = spans
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.spans[:, 2] - self.spans[:, 1]
+
+    def __getitem__(self, index: Any) -> dict[str, Any]:
+        found = [self.tokens.sequence(*span) for span in self.spans[np.atleast_1d(index)].tolist()]
+        return {
+            "input_ids": np.concatenate([ids for ids, _ in found]),
+            "labels": np.concatenate([labels for _, labels in found]),
+            "seq_lengths": [len(ids) for ids, _ in found],
+        }
 
 
-class _Sequences:
-    """Spans → `input_ids` and `labels`. Small to pickle: `datasets` hashes a transform by its pickle."""
-
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-
-    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[list[int]]]:
-        rows = [
-            self._tokens.sequence(*span) for span in zip(batch["chunk"], batch["start"], batch["stop"], strict=True)
-        ]
-        return {"input_ids": [ids for ids, _ in rows], "labels": [labels for _, labels in rows]}
+def documents_of(tokens: Tokens, found: list[View]) -> Documents:
+    """The sequences of all views, one after the other."""
+    return Documents(tokens, np.concatenate([view.spans for view in found]))
 
 
-def dataset_of(tokens: Tokens, spans: np.ndarray) -> Dataset:
-    """One row per sequence, read from the memory-mapped parts when it is asked for."""
-    from datasets import Dataset
+def sample_of(documents: Documents, size: int = 4, length: int = 64) -> list[dict[str, Any]]:
+    """Two short sequences of `size` documents (the last one alone), for a check that costs little.
 
-    columns = {name: spans[:, i] for i, name in enumerate(_COLUMNS)}
-    return Dataset.from_dict(columns).with_transform(_Sequences(tokens))
-
-
-def packed_dataset_of(tokens: Tokens, spans: np.ndarray, sequence_len: int) -> Dataset:
-    """Several sequences a row (best fit decreasing), with `seq_lengths` for a variable-length attention."""
-    from datasets import Dataset
-    from trl import pack_dataset
-
-    rows = _Sequences(tokens)({n: spans[:, i].tolist() for i, n in enumerate(_COLUMNS)})
-    return pack_dataset(Dataset.from_dict(rows), sequence_len, strategy="bfd")
+    The documents are those nearest to `length` tokens, of longer ones the end.
+    """
+    nearest = np.argsort(np.abs(documents.lengths - length), kind="stable")
+    spans = documents.spans[np.resize(nearest, size)].copy()
+    spans[:, 1] = np.maximum(spans[:, 1], spans[:, 2] - 2 * length)
+    cut = Documents(documents.tokens, spans)
+    return [cut[np.arange(size - 1)], cut[size - 1]]

@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import effective_settings
+from tunekit.engine.isolation import check_isolation
 from tunekit.engine.loading import Loaded, load_run
 from tunekit.engine.resume import train_dir
 from tunekit.engine.rows import Tokens
 from tunekit.engine.saving import save_run
 from tunekit.engine.training import train
+from tunekit.methods.sft.batches import Counts, feed_of
 from tunekit.methods.sft.best import Best, BestKeeper, copy_weights
-from tunekit.methods.sft.dataset import ledger, spans_of, views
+from tunekit.methods.sft.dataset import Documents, documents_of, ledger, sample_of, views
 from tunekit.methods.sft.spec import Sft
 from tunekit.methods.sft.trainer import TokenLossTrainer, make_trainer
 from tunekit.methods.spec import DataItem, items_of
 from tunekit.protocol import Events, Request
 
-# TRL counts these from zero in every process; `num_input_tokens_seen` is the count that a checkpoint carries.
+# TRL counts these from zero in every process; ours are `batches.Counts`.
 _RESTARTS = ("num_tokens",)
 
 
@@ -38,27 +39,30 @@ def train_sft(
     """A run by a spec (of a subclass, maybe) and a trainer (with another loss, maybe): what a method of a project or
     of another package is made of.
 
-    Raises ActionError with the slugs of loading, views, arguments, training and saving.
+    Raises ActionError `packing-not-honoured`, and with the slugs of loading, views, arguments, training and saving.
     """
     determinism = make_deterministic(spec.seed)
     tokens = Tokens(request.one("tokens").path)
-    train_spans, eval_spans = _spans(spec, tokens, events)
+    trained, evaluated = _documents(spec, tokens, events)
     loaded = load_run(spec, request)
-    trainer = make_trainer(spec, loaded, request, tokens, train_spans, eval_spans, trainer_class)
+    feed = feed_of(spec, loaded.attn, trained)
+    trainer = make_trainer(spec, loaded, request, feed, evaluated, trainer_class)
     keeper = BestKeeper(train_dir(request.staging), lambda path: save_run(loaded, request, path))
-    if eval_spans is not None:
+    if evaluated:
         trainer.add_callback(keeper)
-    events.effective(**effective_settings(spec, loaded, determinism), packing=spec.packing)
+    events.effective(**effective_settings(spec, loaded, determinism), batches=feed.described())
+    if feed.collate.layout != "padded":
+        check_isolation(loaded, sample_of(trained), feed.collate, events)
     history = train(trainer, spec, loaded, request, events, drop=_RESTARTS)
     events.effective(summary=_summary(trainer, history, keeper.best))
     return _outputs(spec, loaded, request, keeper.best, trainer.state.global_step)
 
 
-def _spans(spec: Sft, tokens: Tokens, events: Events) -> tuple[np.ndarray, np.ndarray | None]:
+def _documents(spec: Sft, tokens: Tokens, events: Events) -> tuple[Documents, Documents | None]:
     trained, evaluated = views(spec, tokens)
     eval_items = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
     events.effective(ledger={"data": ledger(items_of(spec), trained), "eval_data": ledger(eval_items, evaluated)})
-    return spans_of(trained), spans_of(evaluated) if evaluated else None
+    return documents_of(tokens, trained), documents_of(tokens, evaluated) if evaluated else None
 
 
 def _outputs(spec: Sft, loaded: Loaded, request: Request, best: Best | None, steps: int) -> dict[str, str]:
@@ -78,10 +82,13 @@ def _summary(trainer: TokenLossTrainer, history: list[dict[str, float]], best: B
     latest: dict[str, float] = {}
     for point in history:
         latest |= point
+    totals = Counts(*(int(sum(point.get(name, 0) for point in history)) for name in Counts._fields))
     return {
         **{name: latest[name] for name in ("loss", "eval_loss", "mean_token_accuracy") if name in latest},
         **({"best_eval_loss": best.loss, "best_step": best.step} if best else {}),
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
-        "tokens": int(trainer.state.num_input_tokens_seen),
+        **totals._asdict(),
+        # The share of what the model computed that were tokens of rows.
+        "fill": round(totals.tokens / max(1, totals.tokens + totals.padding_tokens), 6),
     }

@@ -1,28 +1,28 @@
-"""TRL's SFTTrainer, fed with token views; its only change is how an evaluation loss is averaged."""
+"""TRL's SFTTrainer, fed with token views. It differs in how an evaluation loss is averaged, in the order that packed
+and grouped rows come in, and in what it counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import datasets
 import torch
+from torch.utils.data import DataLoader
 from trl import SFTConfig, SFTTrainer
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from tunekit.engine.arguments import training_arguments
 from tunekit.engine.loading import Loaded
 from tunekit.engine.loss import token_loss
 from tunekit.engine.resume import train_dir
-from tunekit.engine.rows import Tokens
 from tunekit.errors import ActionError
-from tunekit.methods.sft.dataset import dataset_of, packed_dataset_of
+from tunekit.methods.sft.batches import Counts, EpochTeller, Feed
+from tunekit.methods.sft.dataset import Documents
 from tunekit.methods.sft.spec import Sft
 from tunekit.protocol import Request
 
-# Attention implementations that keep the rows of a packed sequence apart by their lengths.
-VARLEN = ("flash_attention_2", "flash_attention_3")
 _NEVER = 10**9
+NONE = Counts(0, 0, 0)
 
 
 class TokenLossTrainer(SFTTrainer):
@@ -30,20 +30,61 @@ class TokenLossTrainer(SFTTrainer):
 
     _name = "SFT"
 
-    def __init__(self, tokens: Tokens, eval_spans: np.ndarray | None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._tokens = tokens
-        self._eval_spans = eval_spans
+    def __init__(self, feed: Feed, evaluated: Documents | None, **kwargs: Any) -> None:
+        # TRL looks at a `datasets.Dataset` when it is made, and takes no other. It sees the first document; what is
+        # trained on is assigned below.
+        sample = datasets.Dataset.from_list([feed.documents[0]])
+        super().__init__(
+            data_collator=feed.collate, train_dataset=sample, eval_dataset=sample if evaluated else None, **kwargs
+        )
+        self.train_dataset = feed.documents
+        self._feed = feed
+        self._evaluated = evaluated
+        self._counts = NONE
+        if feed.order:
+            self.add_callback(EpochTeller(feed.order))
+
+    def get_train_dataloader(self) -> Any:
+        """Without an order of ours: Transformers' own shuffle."""
+        if self._feed.order is None:
+            return super().get_train_dataloader()
+        loader: DataLoader[Any] = DataLoader(
+            self._feed.documents,
+            batch_size=self.args.per_device_train_batch_size,
+            sampler=self._feed.order,
+            collate_fn=self._feed.collate,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        counts = Counts(*inputs.pop("counts"))
+        if self.args.world_size > 1:
+            counts = Counts(*self.accelerator.gather(torch.tensor([counts], device=self.args.device)).sum(0).tolist())
+        self._counts = Counts(*(a + b for a, b in zip(self._counts, counts, strict=True)))
+        # The count that a checkpoint carries. Transformers' own takes every pad token for padding, an EOS too.
+        self.state.num_input_tokens_seen += counts.tokens
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """With the token counts since the point before, so that points add up to the run's totals."""
+        if "loss" in logs:
+            logs |= self._counts._asdict()
+            self._counts = NONE
+        super().log(logs, start_time)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        if self._eval_spans is None or eval_dataset is not None:
-            raise ValueError("this trainer evaluates the spans that it was made with")
+        found = self._evaluated
+        if found is None or eval_dataset is not None:
+            raise ValueError("this trainer evaluates the documents that it was made with")
         model: Any = self.model
         model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss = token_loss(model, self._tokens, self._eval_spans, self.args.per_device_eval_batch_size)
+            loss = token_loss(model, found.tokens, found.spans, self.args.per_device_eval_batch_size)
         metrics = {f"{metric_key_prefix}_loss": loss.mean}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -54,49 +95,24 @@ def make_trainer(
     spec: Sft,
     loaded: Loaded,
     request: Request,
-    tokens: Tokens,
-    train_spans: np.ndarray,
-    eval_spans: np.ndarray | None,
+    feed: Feed,
+    evaluated: Documents | None,
     trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer,
 ) -> TokenLossTrainer:
-    """Raises ActionError `packing-needs-varlen-attention`, `trainer-refused`, and those of the arguments."""
-    if spec.packing and loaded.attn not in VARLEN:
-        raise ActionError(
-            f"packing = true with attn = {loaded.attn!r}: rows of one sequence would see each other",
-            slug="packing-needs-varlen-attention",
-            hint='set attn = "flash_attention_2", or packing = false',
-        )
+    """Raises ActionError `trainer-refused`, and those of the arguments."""
     args = training_arguments(
         SFTConfig,
         spec,
         request,
         output_dir=str(train_dir(request.staging)),
-        max_length=spec.sequence_len if spec.packing else None,
-        packing=spec.packing,
-        eval_packing=False,
+        max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
-        include_num_input_tokens_seen="non_padding",
         # At its interval and, by Transformers' default flow, after the last step.
-        eval_strategy="no" if eval_spans is None else "steps",
+        eval_strategy="no" if evaluated is None else "steps",
         eval_steps=spec.eval_steps or _NEVER,
     )
-    if spec.packing:
-        train_dataset = packed_dataset_of(tokens, train_spans, spec.sequence_len)
-        collator = None  # TRL's own, padding-free
-    else:
-        train_dataset = dataset_of(tokens, train_spans)
-        collator = DataCollatorForLanguageModeling(pad_token_id=tokens.pad_token_id)
     try:
-        return trainer_class(
-            tokens,
-            eval_spans,
-            model=loaded.model,
-            args=args,
-            data_collator=collator,
-            train_dataset=train_dataset,
-            eval_dataset=None if eval_spans is None else dataset_of(tokens, eval_spans),
-            processing_class=loaded.tokenizer,
-        )
+        return trainer_class(feed, evaluated, model=loaded.model, args=args, processing_class=loaded.tokenizer)
     except ValueError as e:
         raise ActionError(f"TRL refuses these settings: {e}", slug="trainer-refused") from e
