@@ -50,7 +50,13 @@ def _rows(question: Question, old: Dataset, new: Dataset) -> Iterator[Answer]:
     come = read(new, [c.after for c in shown if c.after is not None])
     for change in shown:
         cutter = Cutter(None if question.full else CHARACTERS)
-        answer: Answer = {"type": "change", "of": "rows", "what": change.what, "before": change.before, "after": change.after}
+        answer: Answer = {
+            "type": "change",
+            "of": "rows",
+            "what": change.what,
+            "before": change.before,
+            "after": change.after,
+        }
         if change.before is not None and change.after is not None:
             answer["leaves"] = _leaves(gone[change.before], come[change.after], cutter)
         else:
@@ -113,8 +119,7 @@ def _tokens(question: Question, old: Reader, new: Reader) -> Iterator[Answer]:
             "type": "change",
             "of": "tokens",
             "what": change.what,
-            "before": change.before,
-            "after": change.after,
+            **change._asdict(),
             "runs": runs(a[:most], b[:most]),
             "cut": most is not None and max(len(a), len(b)) > most,
         }

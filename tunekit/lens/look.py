@@ -31,6 +31,7 @@ Answer = dict[str, Any]
 def look(question: Question, subject: Subject) -> Iterator[Answer]:
     """The answers to a question of one subject, in the order in which they are shown. Raises ActionError."""
     dataset = open_dataset(subject.dataset)
+    wanted = asked(dataset, subject.label, question.rows)
     yield {
         "type": "subject",
         "label": subject.label,
@@ -41,8 +42,7 @@ def look(question: Question, subject: Subject) -> Iterator[Answer]:
     }
     reader = Reader(subject, dataset) if subject.tokenizer else None
     if question.rows:
-        numbers = asked(dataset, subject.label, question.rows)
-        yield from _samples(question, reader, rows_of(dataset, numbers))
+        yield from _samples(question, reader, rows_of(dataset, wanted))
         return
     if question.grep:
         yield from _searched(question, subject, dataset, reader)

@@ -59,7 +59,9 @@ class Decoder:
             return [Piece(self._name(id), [id], flag, False) for id, flag in zip(group, flags, strict=True)]
         if group[0] in self._added:
             return [Piece(self._name(group[0]), group, flags[0], True)]
-        return [Piece(self._text(group, before), group, flags[0], False)]
+        unknown = len(group) == 1 and self._tokenizer.id_to_token(group[0]) is None  # decoding leaves it out
+        text = self._name(group[0]) if unknown else self._text(group, before)
+        return [Piece(text, group, flags[0], False)]
 
     def _text(self, group: list[int], before: list[int]) -> str:
         """What the group adds to what is decoded before it."""

@@ -1,0 +1,162 @@
+"""`tunekit inspect`: the rows of a dataset, and what of them a model is trained on."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunekit.cli.command import new_parser, print_json
+from tunekit.cli.reading import read_planner
+from tunekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from tunekit.cli.readers import Shown
+    from tunekit.question import Question
+    from tunekit.report.look.paint import Paint
+    from tunekit.report.look.view import Head, View
+
+_LIMIT, _LIMIT_OF_A_PAGE = 5, 50
+
+
+def parser() -> argparse.ArgumentParser:
+    p = new_parser(
+        "inspect",
+        "Look into the rows of a dataset: columns, lengths, ledger, samples. With a run or an eval: the tokens that\n"
+        "it reads, as its chat template prints them, and which of them are trained. Builds nothing, runs no code of\n"
+        "the project. Of a stale target the newest result is shown, and it says so.",
+        "tunekit inspect dataset:chat\n"
+        "tunekit inspect dataset:chat --with run:sft   (trained tokens in colour, or in ⟦…⟧ where there is none)\n"
+        "tunekit inspect run:sft --html page.html      (all that the run reads, as one page)\n"
+        "tunekit inspect dataset:chat --with run:sft --row 17 --full\n"
+        'tunekit inspect dataset:chat --grep "do not know" --limit 20\n'
+        "tunekit inspect run:sft --diff                (rows and tokens that changed with the last build)",
+    )
+    p.add_argument("label", metavar="LABEL", help="dataset:NAME, run:NAME or eval:NAME")
+    p.add_argument("--with", dest="reader", default="", metavar="LABEL", help="a run or an eval that reads the dataset")
+    p.add_argument("--row", type=int, action="append", default=[], metavar="N", help="this row (from 0; repeatable)")
+    p.add_argument("--grep", default="", metavar="TEXT", help="rows with this text in one of their strings")
+    p.add_argument("-i", "--ignore-case", action="store_true", help="for --grep")
+    p.add_argument("--limit", type=int, metavar="N", help="rows (or changes) to show of each dataset")
+    p.add_argument("--all", action="store_true", help="statistics over every row, not over 10,000")
+    p.add_argument("--full", action="store_true", help="do not cut long rows")
+    p.add_argument("--diff", action="store_true", help="what changed between the last two different results")
+    p.add_argument("--html", metavar="FILE", help="write one self-contained page")
+    p.add_argument("--json", action="store_true")
+    return p
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    from tunekit.cli.subjects import compared, shown
+    from tunekit.question import Question
+
+    planner = read_planner(args)
+    before: list[Shown] = []
+    remarks: list[str] = []
+    if args.diff:
+        before, after, remarks = compared(planner, args.label, args.reader)
+    else:
+        after = shown(planner, args.label, args.reader)
+    limit = args.limit if args.limit is not None else _LIMIT_OF_A_PAGE if args.html else _LIMIT
+    question = Question(
+        subjects=[one.subject for one in after],
+        before=[one.subject for one in before],
+        rows=args.row,
+        grep=args.grep,
+        ignore_case=args.ignore_case,
+        limit=limit,
+        every=args.all,
+        full=args.full,
+    )
+    with _view(args) as view:
+        _show(view, question, before, after, remarks)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """UsageError for flags that do not go together."""
+    chosen = [flag for flag, given in (("--row", args.row), ("--grep", args.grep), ("--diff", args.diff)) if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{chosen[0]} and {chosen[1]} both say what to show", hint="choose one of them")
+    if args.html and args.json:
+        raise UsageError("--html and --json are two outputs", hint="choose one of them")
+    if args.limit is not None and args.limit < 0:
+        raise UsageError(f"--limit {args.limit} is less than nothing", hint="--limit 0 shows statistics only")
+
+
+def _show(view: View, question: Question, before: list[Shown], after: list[Shown], remarks: list[str]) -> None:
+    from tunekit.cli.asking import ask
+
+    heads = iter([_compared(old, new, remarks) for old, new in zip(before, after, strict=True)] if before
+                 else [_head(one) for one in after])  # fmt: skip
+    for answer in ask(question):
+        if answer["type"] == "subject":
+            view.begin(next(heads))
+        view.take(answer)
+
+
+def _head(one: Shown) -> Head:
+    from tunekit.report.look.view import Head
+
+    title = f"{one.subject.label} as {one.reader} reads it" if one.reader else one.subject.label
+    return Head(title, one.digest, one.reader, one.remarks, one.ledgers, one.bound)
+
+
+def _compared(old: Shown, new: Shown, remarks: list[str]) -> Head:
+    head = _head(new)
+    digest = new.digest if old.digest == new.digest else f"{old.digest} → {new.digest}"
+    return head._replace(
+        title=f"{head.title}: what changed", digest=digest, remarks=[*new.remarks, *remarks], ledgers={}
+    )
+
+
+@contextlib.contextmanager
+def _view(args: argparse.Namespace) -> Iterator[View]:
+    """What draws, and puts what it drew where it belongs when nothing went wrong."""
+    if args.json:
+        from tunekit.report.look.view import Collected
+
+        collected = Collected()
+        yield collected
+        print_json("inspect", {"label": args.label, "with": args.reader, "datasets": collected.datasets})
+    elif args.html:
+        from tunekit.report.look.page import Page
+
+        words = ["tunekit inspect", args.label, *(["--with", args.reader] if args.reader else [])]
+        with _replaced(Path(args.html)) as write:
+            page = Page(" ".join(words + (["--diff"] if args.diff else [])), write)
+            yield page
+            page.close()
+        print(args.html)
+    else:
+        from tunekit.report.look.terminal import Terminal
+
+        yield Terminal(_paint(), print)
+
+
+def _paint() -> Paint:
+    from tunekit.report.look.paint import Colour, Plain
+
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Colour() if coloured or os.environ.get("FORCE_COLOR") else Plain()
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[Callable[[str], object]]:
+    """Writes a file beside `path`, which takes its place when all is well."""
+    spare = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        file = open(spare, "x", encoding="utf-8")  # noqa: SIM115  (what is written to it may fail in other ways)
+    except OSError as e:
+        raise UsageError(f"{path} cannot be written: {e.strerror}", slug="cannot-write") from e
+    try:
+        with file:
+            yield file.write
+        os.replace(spare, path)
+    finally:
+        spare.unlink(missing_ok=True)
