@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.lens.align import KEY, Side, align
@@ -20,6 +20,7 @@ def side(letters: list[str]) -> Side:
     return Side(np.ascontiguousarray(keys), np.arange(count), np.ones(count, np.int64))
 
 
+@settings(deadline=None)
 @given(LETTERS, LETTERS)
 def test_gone_and_come_are_the_difference_as_multisets(old, new):
     found = align(side(old), side(new))
@@ -32,6 +33,7 @@ def test_gone_and_come_are_the_difference_as_multisets(old, new):
     assert found.same + found.moved + len(come) == len(new)
 
 
+@settings(deadline=None)
 @given(LETTERS)
 def test_equal_sides_have_no_gap(letters):
     found = align(side(letters), side(letters))
@@ -43,6 +45,7 @@ def test_a_row_elsewhere_has_moved():
     assert (found.same, found.moved, found.gaps) == (4, 1, [])
 
 
+@settings(deadline=None)
 @given(LETTERS, LETTERS)
 def test_every_change_is_an_edit_or_one_side_alone(old, new):
     found = align(side(old), side(new))

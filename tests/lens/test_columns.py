@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.data.rowset import Dataset, write_dataset
@@ -45,6 +45,7 @@ def made(folder: str, rows: list[dict[str, Any]], chunk: int | None = None) -> D
     return write_dataset(Path(folder) / "d", rows, "rows", chunk)
 
 
+@settings(deadline=None)
 @given(ROWS, st.integers(1, 5))
 def test_columns_say_what_the_rows_hold(rows, chunk):
     with TemporaryDirectory() as folder:
@@ -75,6 +76,7 @@ def test_texts_are_counted_while_they_are_few(tmp_path):
     assert found["many"]["values"] == found["long"]["values"] == []
 
 
+@settings(deadline=None)
 @given(ROWS, st.integers(1, 5), TEXTS.filter(bool), st.booleans())
 def test_search_finds_what_python_finds(rows, chunk, text, ignore_case):
     def has(value: Any) -> bool:
@@ -97,6 +99,7 @@ def test_search_of_numbers_is_refused(tmp_path):
     assert caught.value.slug == "nothing-to-search"
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 9), st.sets(st.integers(0, 59), max_size=20))
 def test_rows_by_number(count, chunk, wanted):
     numbers = np.array(sorted(n for n in wanted if n < count), np.int64)
@@ -105,6 +108,7 @@ def test_rows_by_number(count, chunk, wanted):
         assert list(rows_of(dataset, numbers)) == [(n, {"n": n}) for n in numbers.tolist()]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(0, 50) | st.none())
 def test_evenly_is_spread_over_all(total, most):
     found = evenly(total, most).tolist()

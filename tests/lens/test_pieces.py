@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
@@ -40,6 +40,7 @@ END = {"bytes": "<|end|>", "spaces": "</s>"}
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
+@settings(deadline=None)
 @given(text=st.text("ab 漢é😀\n", max_size=20), flag=st.sampled_from([TRAINED, MASKED]))
 def test_text_and_ids_come_back(name, text, flag):
     tokenizer = TOKENIZERS[name]
@@ -52,6 +53,7 @@ def test_text_and_ids_come_back(name, text, flag):
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_any_ids_and_flags_are_shown_once(name, data):
     tokenizer = TOKENIZERS[name]
@@ -90,6 +92,7 @@ def test_a_window_is_the_beginning_or_what_is_around_the_text():
     assert window(pieces, 4, "nothing") == (pieces[:4], 0, 6)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.sampled_from(["", "a", "e", "zz"]))
 def test_a_window_counts_what_it_leaves_out(length, most, around):
     pieces = pieces_of("abcdefghijkl"[:length])

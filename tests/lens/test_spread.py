@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.lens.spread import BINS, Spread
@@ -12,6 +12,7 @@ from tunekit.lens.spread import BINS, Spread
 NUMBERS = st.lists(st.integers(0, 10**6) | st.floats(-1e300, 1e300) | st.sampled_from([0.0, 1.0, float("nan")]))
 
 
+@settings(deadline=None)
 @given(st.lists(NUMBERS, max_size=4))
 def test_figures_and_bins_hold_every_number(batches):
     spread = Spread()

@@ -15,7 +15,7 @@ def row_lines(fields: dict[str, Any]) -> list[str]:
 
 def _column(name: str, value: Any) -> list[str]:
     if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
-        return [f"{name}:", *(f"  {line}" for message in value for line in _message(message))]
+        return [*_named(name, ""), *(f"  {line}" for message in value for line in _message(message))]
     return _named(name, value)
 
 
@@ -26,7 +26,8 @@ def _message(message: dict[str, Any]) -> list[str]:
 
 
 def _named(name: str, value: Any) -> list[str]:
+    name = name.replace("\n", "\\n")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if "\n" not in text and len(text) <= _SHORT:
-        return [f"{name}: {text}"]
+        return [f"{name}: {text}" if text else f"{name}:"]
     return [f"{name}:", *(f"  {line}" for line in text.split("\n"))]

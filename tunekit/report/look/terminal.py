@@ -43,7 +43,7 @@ class Terminal(View):
         wide, narrow = max(map(len, names)), max(len(column["type"]) for column in answer["columns"])
         for column in answer["columns"]:
             line = f"{column['path']:<{wide}}  {column['type']:<{narrow}}  {words.column_words(column)}"
-            self._line("  " + self._paint.text(line).rstrip())
+            self._line("  " + self._one(line).rstrip())
         for label, counts in self.head.ledgers.items():
             self._ledger(label, counts)
 
@@ -104,7 +104,7 @@ class Terminal(View):
         self._title(f"{answer['of']}: {words.change_words(answer)}")
         if "leaves" in answer:
             for path, old, new in answer["leaves"]:
-                self._line(f"  {self._paint.text(path or 'row')}")
+                self._line(f"  {self._one(path or 'row')}")
                 self._side("- ", old, "removed")
                 self._side("+ ", new, "added")
         elif "fields" in answer:
@@ -141,11 +141,15 @@ class Terminal(View):
     def _title(self, text: str, about: str = "", *, first: bool = False) -> None:
         if not (first and self.number == 1):
             self._say("")
-        self._say(self._paint.word(self._paint.text(text), "title") + (f"  {self._paint.text(about)}" if about else ""))
+        self._say(self._paint.word(self._one(text), "title") + (f"  {self._one(about)}" if about else ""))
 
     def _block(self, title: str, rows: list[tuple[str, str]]) -> None:
         for line in block(title, rows)[1:]:
-            self._line(self._paint.text(line))
+            self._line(self._one(line))
+
+    def _one(self, text: str) -> str:
+        """Names and remarks stay on their line, whatever a stranger calls a column."""
+        return self._paint.text(text).replace("\n", "\\n")
 
     def _text(self, text: str) -> None:
         for line in text.split("\n"):
