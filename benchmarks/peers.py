@@ -60,15 +60,12 @@ def _tunekit(base: Path, n: int) -> Peer:
 
 
 def _dvc(base: Path, n: int) -> Peer | None:
-    tool = _tool("dvc")
-    if not tool:
+    found = _prepared(base, n, "dvc", graphs.dvc)
+    if found is None:
         return None
-    project = Project(base / "peer-dvc", n, graphs.dvc)
-    os.chdir(project.root)
-    project.env["PATH"] = f"{Path(tool).parent}:{os.environ['PATH']}"
+    tool, project = found
     project.once(["/usr/bin/env", "git", "init", "-q"])
     project.once([tool, "init", "-q"])
-    _outputs(project.root, n)
     project.once([tool, "commit", "-f", "-q"])
     _, said = project.once([tool, "status"])
     assert "up to date" in said, said[-500:]
@@ -76,24 +73,27 @@ def _dvc(base: Path, n: int) -> Peer | None:
 
 
 def _snakemake(base: Path, n: int) -> Peer | None:
-    tool = _tool("snakemake")
-    if not tool:
+    found = _prepared(base, n, "snakemake", graphs.snakemake)
+    if found is None:
         return None
-    project = Project(base / "peer-snakemake", n, graphs.snakemake)
-    os.chdir(project.root)
-    project.env["PATH"] = f"{Path(tool).parent}:{os.environ['PATH']}"
-    _outputs(project.root, n)
+    tool, project = found
     project.once([tool, "-c2", "-q", "all", "--touch", "all"])
     _, said = project.once([tool, "-n", "all"])
     assert "Nothing to be done" in said, said[-500:]
     return Peer("snakemake", project, [tool, "-c2", "-q", "all"], [tool, "-n", "-q", "all"])
 
 
-def _tool(name: str) -> str | None:
-    found = os.environ.get(name.upper()) or shutil.which(name)
-    if not found:
+def _prepared(base: Path, n: int, name: str, generate: Callable[[Path, int], None]) -> tuple[str, Project] | None:
+    """The tool, and its project with the outputs of all stages; None where it is not installed."""
+    tool = os.environ.get(name.upper()) or shutil.which(name)
+    if not tool:
         print(f"{name} is not installed: no ratio is claimed")
-    return found
+        return None
+    project = Project(base / f"peer-{name}", n, generate)
+    project.env["PATH"] = f"{Path(tool).parent}:{os.environ['PATH']}"
+    os.chdir(project.root)
+    _outputs(project.root, n)
+    return tool, project
 
 
 def _outputs(root: Path, n: int) -> None:

@@ -116,6 +116,19 @@ class Project:
         with self.inside():
             return open_planner(self.root, Store(self.store).ensure(), list(overrides))
 
+    def problems(self) -> list[Any]:
+        """What is wrong with the declarations; nothing is cached."""
+        from tunekit.errors import DeclarationError
+        from tunekit.manifest.project import load
+        from tunekit.manifest.scope import build_graph
+
+        found: list[Any] = []
+        try:
+            build_graph(load(self.root, [], found), found)
+        except DeclarationError as e:
+            return e.problems
+        return found
+
     def plan(self, *labels: str) -> dict[str, Any]:
         """Planned nodes by label; nothing is run."""
         from tunekit.plan.project import wanted
@@ -137,6 +150,13 @@ def _same_user(config: Path) -> None:
     """The token by which a state is known as this user's, also where a test calls the planner in this process."""
     config.mkdir(parents=True, exist_ok=True)
     (config / "token").write_text("of the tests")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A module that is marked `torch` as a whole is not even imported by `-m 'not torch'`: it runs without torch."""
+    if "not torch" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    return True if "\npytestmark = pytest.mark.torch\n" in collection_path.read_text() else None
 
 
 MakeProject = Callable[..., Project]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tunekit.cli.main import VERBS
+from tunekit.templates import TEMPLATES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,3 +34,14 @@ def test_tests_named_in_the_status_exist() -> None:
     named = set(_TEST.findall(TEXTS[ROOT / "docs/status.md"]))
     assert len(named) > 10
     assert not sorted(path for path in named if not (ROOT / path).exists())
+
+
+def test_what_masks_refuse_and_note_is_on_their_page() -> None:
+    page = TEXTS[ROOT / "docs/masks.md"]
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tunekit/data").glob("*.py")))
+    slugs = set(re.findall(r'RowFault\(\s*"([a-z-]+)"', sources))
+    reasons = (ROOT / "tunekit/steps/tokens/reasons.py").read_text(encoding="utf-8").split('"""')[1]
+    named = set(re.findall(r"^([a-z-]+)  ", reasons, re.MULTILINE))
+    assert len(slugs) > 12 and len(named) > 5
+    assert not [word for word in slugs | named if f"`{word}`" not in page]
+    assert all(f"`{name}`" in page for name in TEMPLATES)

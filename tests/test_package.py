@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -64,7 +63,7 @@ def test_it_works_where_it_is_installed(wheel: Path, tmp_path: Path) -> None:
     call(*pip, "install", "-q", "--no-deps", "--no-index", wheel)
     site = call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     # the dependencies of this environment; its own .pth files (an editable tunekit) are not read through this one
-    paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    paths = {path for path in sys.path if path.endswith("-packages")}
     Path(site, "dependencies.pth").write_text("\n".join(sorted(paths)) + "\n")
     ours = "import tunekit, tunekit_kernels as k; print(tunekit.__file__); print(k.__file__)"
     for file in call(python, "-c", ours).split():

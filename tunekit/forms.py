@@ -6,12 +6,13 @@ trainers and masks handle few things. `dataset.json` names the form. docs/format
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from tunekit.errors import nearest
 
 AUTO = "auto"
-ROLES = ("system", "user", "assistant", "tool")
+Role = Literal["system", "user", "assistant", "tool"]
+ROLES: tuple[str, ...] = get_args(Role)
 # Role names that are known without `roles`; none of them means two things.
 ROLE_NAMES = {"human": "user", "gpt": "assistant", "model": "assistant", "observation": "tool", "function": "tool"}
 

@@ -23,7 +23,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tunekit.errors import TunekitError
+from tunekit import diskspace
+from tunekit.errors import ActionError, TunekitError
 from tunekit.protocol import Events, Request
 
 PRELOAD = {
@@ -92,40 +93,53 @@ def _spawn(channel: socket.socket, message: dict[str, Any], fd: int) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         code = child(Path(message["request"]), fd)
     except BaseException:
-        traceback.print_exc()
         code = 70
-    sys.stdout.flush()
-    sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 
 def child(path: Path, fd: int) -> int:
     """Run one action. Its log takes stdout and stderr; what the controller learns goes through the events."""
     request = Request.from_json(path.read_text())
-    log = os.open(path.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    events = Events(request.action, fd, lambda directory: _seal(request, Path(directory)))
+    try:
+        _log_into(path.parent / "log.txt")
+        _environment(request, path.parent)
+        events.emit("start", pid=os.getpid())
+        outputs = _run(request, events)
+    except Exception as e:
+        error = _named(e, request)
+        if error.slug == "disk-full":
+            shutil.rmtree(request.out, ignore_errors=True)  # of no use to anybody, and others need the room
+        events.emit("error", slug=error.slug, message=error.message, hint=error.hint)
+        with contextlib.suppress(OSError):  # the log may have no room
+            traceback.print_exc()
+        return 1
+    events.emit("done", outputs=outputs)
+    return 0
+
+
+def _log_into(path: Path) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115  (lives as long as the process)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-    _environment(request, path.parent)
-    events = Events(request.action, fd, lambda directory: _seal(request, Path(directory)))
-    events.emit("start", pid=os.getpid())
-    try:
-        outputs = _run(request, events)
-    except TunekitError as e:
-        traceback.print_exc()
-        events.emit("error", slug=e.slug, message=e.message, hint=e.hint)
-        return 1
-    except MemoryError:
-        traceback.print_exc()
-        events.emit("error", slug="out-of-memory", message="not enough memory", hint="a smaller micro_batch_size")
-        return 1
-    except Exception as e:
-        traceback.print_exc()
-        events.emit("error", slug="crashed", message=f"{type(e).__name__}: {e}", hint="the log has the traceback")
-        return 1
-    events.emit("done", outputs=outputs)
-    return 0
+
+
+def _named(error: Exception, request: Request) -> TunekitError:
+    """What the controller is told of an error. A full disk comes first: it may look like anybody's mistake."""
+    if diskspace.ran_out(error):
+        return diskspace.full(error, [request.store, request.staging])
+    if isinstance(error, TunekitError):
+        return error
+    if isinstance(error, MemoryError):
+        return ActionError("not enough memory", slug="out-of-memory", hint="a smaller micro_batch_size")
+    return ActionError(f"{type(error).__name__}: {error}", slug="crashed", hint="the log has the traceback")
 
 
 def _environment(request: Request, folder: Path) -> None:
@@ -141,6 +155,8 @@ def _environment(request: Request, folder: Path) -> None:
     os.makedirs(request.out)
     os.makedirs(request.staging, exist_ok=True)
     os.chdir(request.staging)
+    sys.dont_write_bytecode = True  # user code is imported from a view of the store, which nobody writes to
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(request.resources["cpus"])

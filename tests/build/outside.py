@@ -16,6 +16,22 @@ map = "m.py:f"
 from = ["dataset:b"]
 limit = 2
 """
+# A tokenizer and a model of one dataset, and a run on what is put in for DATA.
+TRAINED = """
+[dataset.a]
+source = "path:a.jsonl"
+format = "completion"
+[tokenizer.t]
+data = ["dataset:a"]
+vocab_size = 300
+[model.m]
+config = { model_type = "llama" }
+tokenizer = "tokenizer:t"
+[run.x]
+method = "sft"
+model = "model:m"
+data = [DATA]
+"""
 MAP = 'def f(row): return {"x": row["x"] + 1}\n'
 
 

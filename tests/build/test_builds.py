@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from outside import MAP, processes, wait_until
+from outside import MAP, TRAINED, processes, wait_until
 
 from tunekit.protocol import EVENT_TYPES
 from tunekit.store import artifacts, leases, records
@@ -261,24 +261,9 @@ def test_parts_are_reused(project):
     """One of two datasets changes: only its tokens are made again."""
     project.rows("a.jsonl", [{"text": f"line {i} of the first"} for i in range(30)])
     project.rows("b.jsonl", [{"text": f"line {i} of the second"} for i in range(30)])
-    project.manifest("""
-        [dataset.a]
-        source = "path:a.jsonl"
-        format = "completion"
-        [dataset.b]
-        source = "path:b.jsonl"
-        format = "completion"
-        [tokenizer.t]
-        data = ["dataset:a"]
-        vocab_size = 300
-        [model.m]
-        config = { model_type = "llama" }
-        tokenizer = "tokenizer:t"
-        [run.x]
-        method = "sft"
-        model = "model:m"
-        data = [{ dataset = "dataset:a", train_on = "all" }, { dataset = "dataset:b", train_on = "all" }]
-    """)
+    data = '{ dataset = "dataset:a", train_on = "all" }, { dataset = "dataset:b", train_on = "all" }'
+    second = '[dataset.b]\nsource = "path:b.jsonl"\nformat = "completion"\n'
+    project.manifest(second + TRAINED.replace("DATA", data))
     done = project.build("run:x#tokens")
     assert done.code == 0, done.err + done.out
     assert len([e for e in done.events if e["type"] == "part"]) == 2

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from outside import TRAINED
 
 from tunekit.build.finish import early, key_to_finish
 from tunekit.errors import ActionError
 from tunekit.store import leases
 
-TOML = """
-[dataset.a]
-source = "path:a.jsonl"
-format = "completion"
-[tokenizer.t]
-data = ["dataset:a"]
-vocab_size = 300
-[model.m]
-config = { model_type = "llama" }
-tokenizer = "tokenizer:t"
-[run.x]
-method = "sft"
-model = "model:m"
-data = ["dataset:a"]
-"""
-
 
 @pytest.fixture
 def declared(project):
     project.rows("a.jsonl", [{"text": f"line {i}"} for i in range(9)])
-    project.manifest(TOML)
+    project.manifest(TRAINED.replace("DATA", '"dataset:a"'))
     return project
 
 

@@ -1,22 +1,9 @@
 """What acts on views over lengths re-tokenizes nothing: a real build, then every such setting at once and alone."""
 
 import pytest
+from outside import TRAINED
 
-RUN = """
-    [dataset.a]
-    source = "path:a.jsonl"
-    format = "completion"
-    [tokenizer.t]
-    data = ["dataset:a"]
-    vocab_size = 300
-    [model.m]
-    config = { model_type = "llama" }
-    tokenizer = "tokenizer:t"
-    [run.x]
-    method = "sft"
-    model = "model:m"
-    data = [{ dataset = "dataset:a", train_on = "all" }]
-"""
+RUN = TRAINED.replace("DATA", '{ dataset = "dataset:a", train_on = "all" }')
 SETTINGS = [
     "packing = true",
     "padding_free = true",

@@ -232,7 +232,7 @@ def test_tools_are_printed_or_refused(vocabularies, name, messages, slug, words)
 )
 def test_bad_rows_are_named(vocabularies, said, slug, words):
     with pytest.raises(ActionError) as e:
-        list(Encoder(vocabularies("hermes"), "chat").encode([CONVERSATIONS["turns"], said], first_row=41))
+        list(Encoder(vocabularies("hermes"), "chat").encode([CONVERSATIONS["turns"], said], numbers=[41, 42]))
     assert e.value.slug == slug and e.value.message.startswith("row 42: ") and words in e.value.message
 
 

@@ -94,7 +94,7 @@ def vocabularies(tmp_path_factory: pytest.TempPathFactory) -> Vocabularies:
 def run(vocabulary: Vocabulary, row: dict[str, Any], train_on: str, roles: list[str]) -> str:
     """Encode a row and hold what every mask must hold; the slug if it is refused."""
     try:
-        (encoded,) = Encoder(vocabulary, "chat", train_on, roles).encode([row], first_row=5)
+        (encoded,) = Encoder(vocabulary, "chat", train_on, roles).encode([row], numbers=[5])
     except ActionError as e:
         assert e.slug in SLUGS and e.message.startswith("row 5: "), (e.slug, e.message)
         return e.slug

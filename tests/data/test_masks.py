@@ -149,7 +149,7 @@ def test_a_template_that_prints_a_message_in_anothers_place_is_rendered_by_prefi
 def test_no_mask_is_guessed(variant, template, slug, why):
     encoder = Encoder(open_vocabulary(variant(template)), "chat", "assistant")
     with pytest.raises(ActionError) as e:
-        list(encoder.encode([chat("a", "bee", "c", "dee")], first_row=7))
+        list(encoder.encode([chat("a", "bee", "c", "dee")], numbers=[7]))
     assert e.value.slug == slug and why in e.value.message
     assert e.value.message.startswith("row 7: turn 1") and 'train_on = "all"' in e.value.hint
 
@@ -228,3 +228,26 @@ def test_chat_needs_a_template_and_completions_an_eos(variant):
         with pytest.raises(ActionError) as e:
             Encoder(vocabulary, shape, "assistant")
         assert e.value.slug == slug
+
+
+def test_a_row_does_not_depend_on_the_rows_before_it(vocabulary, variant):
+    """Rows of changed chunks are encoded alone, others are copied: both must be the same."""
+    late = open_vocabulary(variant(THOUGHTS))
+    rows = [chat("a", "b", "c", "d"), chat("a", "a", "a", "a"), chat("<|im_end|>", "assistant\n", "\n", "x" * 99)]
+    rows[1]["messages"][1]["reasoning_content"] = "a"  # which is in the text, though the template drops it
+    for found in (vocabulary, late):
+        alone = [one(found, row) for row in rows]
+        assert list(Encoder(found, "chat").encode(rows)) == alone
+        assert list(Encoder(found, "chat").encode(rows[::-1])) == alone[::-1]
+        assert list(alone[1].notes) == ["reasoning-dropped"]
+
+
+def test_a_request_that_is_printed_again_is_not_trained(variant):
+    """A longer conversation begins like the shorter one, but the answer adds the request once more."""
+    text = (
+        "{% for n in messages %}{% for m in messages %}<|im_start|>{{ m.role }}|{{ m.content }}<|im_end|>"
+        "{% endfor %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant|{% endif %}"
+    )
+    with pytest.raises(ActionError, match="prints other messages' text with this one's") as e:
+        one(open_vocabulary(variant(text)), chat("asked", "said"))
+    assert e.value.slug == "mask-not-derivable"

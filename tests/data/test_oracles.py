@@ -54,6 +54,7 @@ def conversation(row: dict[str, Any]) -> dict[str, Any]:
     return {"conversation": found.messages, "tools": found.tools}
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", templates())
 def test_text_is_transformers_text(name, folder, today):
     """The calls that are put into a template change no character."""
@@ -72,6 +73,7 @@ def test_text_is_transformers_text(name, folder, today):
 
 
 @pytest.mark.parametrize("name", MARKED)
+@pytest.mark.torch
 def test_markers_of_a_template_are_its_masks(name, folder, today):
     root = folder(templates()[name])
     vocabulary, theirs = open_vocabulary(root), oracle_of(root)

@@ -28,6 +28,8 @@ from tunekit_kernels import selective_log_softmax as module
 from tunekit_kernels.reference import selective_log_softmax_reference
 from tunekit_kernels.selective_log_softmax import selective_log_softmax
 
+pytestmark = pytest.mark.torch
+
 BOTH = pytest.mark.parametrize(
     "fn", [selective_log_softmax, selective_log_softmax_reference], ids=["kernel", "reference"]
 )

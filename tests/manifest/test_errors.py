@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tunekit.errors import DeclarationError
 from tunekit.manifest.project import load
 from tunekit.manifest.scope import build_graph
 
@@ -37,21 +36,12 @@ inputs = ["run:x"]
 """
 
 
-def problems_of(project) -> list:
-    problems: list = []
-    try:
-        build_graph(load(project.root, [], problems), problems)
-    except DeclarationError as e:
-        return e.problems
-    return problems
-
-
 @pytest.fixture
 def good(project):
     project.write("tunekit.toml", GOOD)
     project.write("a.jsonl", "{}\n")
     project.write("code.py", "def f(row): return row\nlater = f\n")
-    assert problems_of(project) == []
+    assert project.problems() == []
     return project
 
 
@@ -88,6 +78,14 @@ ONE = [
      "dataset.a", "files", "outside"),
     ('format = "chat"', 'format = "chat"\nsplit = "x["', "bad-value", 7, "dataset.a", "split", "[:500]"),
     ('format = "chat"', 'format = "rows"', "wrong-format", 22, "run.x", "data", "needs `chat`"),
+    ('format = "chat"', 'format = "chat"\nchat_template = "chatlm"', "bad-value", 7, "dataset.a", "chat_template",
+     "did you mean `chatml`?"),
+    ('data = ["dataset:a"]\n\n[merge', 'data = [{ dataset = "dataset:a", chat_template = "lama3" }]\n\n[merge',
+     "unknown-template", 22, "run.x", "data", "did you mean `llama3`?"),
+    ('data = ["dataset:a"]\n\n[merge', 'data = [{ dataset = "dataset:a", chat_template = "no.jinja" }]\n\n[merge',
+     "missing-file", 22, "run.x", "data", "no.jinja"),
+    ('data = ["dataset:a"]\n\n[merge', 'data = [{ dataset = "dataset:a", roles = ["narrator"] }]\n\n[merge',
+     "wrong-type", 22, "run.x.data", "roles", "narrator"),
     ('format = "chat"', 'format = "preference"', "wrong-format", 22, "run.x", "data", "has `preference` rows"),
     ('format = "chat"', 'format = "caht"', "wrong-type", 6, "dataset.a", "format", "caht"),
     ('format = "chat"', 'format = "chat"\nfields = { mesages = "x" }', "unknown-key", 7, "dataset.a", "fields",
@@ -128,7 +126,7 @@ def test_one_mistake(good, case):
     old, new, slug, line, table, key, word = case
     assert GOOD.count(old) >= 1
     good.write("tunekit.toml", GOOD.replace(old, new, 1))
-    found = problems_of(good)
+    found = good.problems()
     assert [p.slug for p in found][:1] == [slug], [p.render() for p in found]
     first = found[0]
     if line:
@@ -201,15 +199,15 @@ def test_sources_are_checked_in_every_table(good):
 def test_labels_of_a_file_that_cannot_be_read_are_not_unknown(good):
     good.write("targets/more.toml", "[dataset.b]\nformat = chat\n")
     good.write("tunekit.toml", GOOD.replace('["dataset:a"]', '["dataset:b"]') + "[merge.g]\n")
-    assert sorted(p.slug for p in problems_of(good)) == ["bad-toml", "missing-key"]
+    assert sorted(p.slug for p in good.problems()) == ["bad-toml", "missing-key"]
     good.write("tunekit.toml", "[project\n")
     good.write("targets/more.toml", '[eval.e]\nmodel = "run:x"\ndata = []\nkey = 1\n')
-    assert sorted(p.slug for p in problems_of(good)) == ["bad-toml", "unknown-key", "wrong-type"]
+    assert sorted(p.slug for p in good.problems()) == ["bad-toml", "unknown-key", "wrong-type"]
 
 
 def test_a_cycle_over_several_targets_is_printed_once(project):
     project.manifest("".join(f'[dataset.d{i}]\nfrom = ["dataset:d{(i + 1) % 3}"]\n' for i in range(3)))
-    (found,) = problems_of(project)
+    (found,) = project.problems()
     assert found.slug == "cycle" and found.message.count("→") == 3
 
 
@@ -250,7 +248,7 @@ def test_a_folder_called_toml_and_links_out_of_the_project(good, tmp_path):
     (good.root / "recipes").mkdir()
     (good.root / "recipes" / "link.toml").symlink_to(tmp_path / "secret.toml")
     (good.root / "leak.py").symlink_to(tmp_path / "secret.py")
-    found = problems_of(good)
+    found = good.problems()
     assert sorted((p.slug, p.file) for p in found) == [
         ("missing-file", "targets/dir.toml"),
         ("path-outside-project", "recipes/link.toml"),
@@ -262,7 +260,7 @@ def test_the_same_file_by_two_globs_counts_once(good):
     good.write("targets/more.toml", '[dataset.b]\nsource = "path:a.jsonl"\n')
     include = 'name = "p"\ninclude = ["targets/*.toml", "*.toml", "targets/more.toml"]'
     good.write("tunekit.toml", GOOD.replace('name = "p"', include))
-    assert problems_of(good) == []
+    assert good.problems() == []
 
 
 @pytest.mark.parametrize(
@@ -307,7 +305,7 @@ def test_generation_needs_prompts(good):
         '\n[eval.e]\nmodel = "model:m"\ndata = ["dataset:a"]\nscorer = "code.py:f"\n'
     )
     good.write("tunekit.toml", GOOD + more)
-    found = problems_of(good)
+    found = good.problems()
     assert [(p.slug, p.table, p.key) for p in found] == [
         ("wrong-format", "run.g", "data"),
         ("wrong-format", "eval.e", "data"),
@@ -315,4 +313,4 @@ def test_generation_needs_prompts(good):
     assert "dataset:a has `chat` rows; generation needs `prompt` or `ground_truth` rows" in found[0].message
     for format in ("prompt", "ground_truth", "auto"):
         good.write("tunekit.toml", (GOOD + more).replace('format = "chat"', f'format = "{format}"'))
-        assert {p.table for p in problems_of(good)} <= {"run.x"}
+        assert {p.table for p in good.problems()} <= {"run.x"}

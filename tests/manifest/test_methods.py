@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "plan"))
 from keys_of import Fixed
 
 from tunekit import kinds
-from tunekit.errors import DeclarationError
 from tunekit.manifest.method import Method, read_method
 from tunekit.manifest.project import load
 from tunekit.manifest.scope import build_graph
@@ -66,15 +65,6 @@ def declared(project):
     return project
 
 
-def problems_of(project) -> list:
-    problems: list = []
-    try:
-        build_graph(load(project.root, [], problems), problems)
-    except DeclarationError as e:
-        return e.problems
-    return problems
-
-
 def key_of(project, more: str = "") -> str:
     from tunekit.lockfile import empty_lock
     from tunekit.plan.planner import Planner
@@ -121,7 +111,7 @@ def test_settings_are_typed_as_those_of_a_built_in_method(declared):
         ('keep = "best"', "bad-value", "eval_data"),
     ]:
         declared.write("tunekit.toml", f'[project]\nname = "p"\n{TOML}{toml}\n')
-        (problem,) = problems_of(declared)
+        (problem,) = declared.problems()
         assert (problem.slug, problem.file, problem.table) == (slug, "tunekit.toml", "run.x"), problem
         assert problem.line == 13 and word in problem.message + problem.hint
 
@@ -210,7 +200,7 @@ def test_what_cannot_be_read_is_named_with_its_line(declared, old, new, slug, li
     assert old in MINE
     text = MINE.replace(old, new, 1)
     declared.write("methods/mine.py", text)
-    problems = problems_of(declared)
+    problems = declared.problems()
     assert {(p.slug, p.file) for p in problems} == {(slug, "methods/mine.py")}
     problem = problems[0]
     assert (problem.line, problem.key) == (line, key), problem
@@ -232,7 +222,7 @@ def test_what_cannot_be_read_is_named_with_its_line(declared, old, new, slug, li
 def test_files_that_are_no_methods(declared, name, slug, word):
     toml = (declared.root / "tunekit.toml").read_text()
     declared.write("tunekit.toml", toml.replace("methods/mine.py", name))
-    (problem,) = problems_of(declared)
+    (problem,) = declared.problems()
     assert (problem.slug, problem.table, problem.key) == (slug, "run.x", "method"), problem
     assert problem.line == 10 and word in problem.message + problem.hint
 
@@ -244,7 +234,7 @@ def test_a_method_is_read_once_and_its_flaws_are_told_once(declared):
     graph, _ = build_graph(load(declared.root, [], []), [])
     assert graph.actions["run:y"].kind == graph.actions["run:x"].kind
     declared.write("methods/mine.py", MINE.replace("= 0.1", "= f()").replace('"a"\n', "g()\n"))
-    assert [p.key for p in problems_of(declared)] == ["alpha", "mode"]
+    assert [p.key for p in declared.problems()] == ["alpha", "mode"]
 
 
 def test_a_recipe_may_name_it(declared):
@@ -253,7 +243,7 @@ def test_a_recipe_may_name_it(declared):
     declared.write("tunekit.toml", toml.replace('method = "methods/mine.py"', 'recipe = "soft"'))
     assert declared.planner().graph.actions["run:x"].fields["alpha"] == 0.3
     declared.write("recipes/soft.toml", 'method = "methods/mine.py"\nalpa = 0.3\n')
-    assert "recipes/soft.toml" in {p.file for p in problems_of(declared)}
+    assert "recipes/soft.toml" in {p.file for p in declared.problems()}
 
 
 def test_bases(declared):

@@ -15,6 +15,7 @@ from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
 from tunekit.protocol import Input
 from tunekit.steps.tokenizer.run import run
+from tunekit.templates import TEMPLATES
 
 TEXTS = [{"text": f"the number {i} is {i * 37} and the next number is {i + 1}"} for i in range(80)]
 FILES = {"tokenizer.json", "tokenizer_config.json"}
@@ -119,6 +120,7 @@ SCRIPT = """
 import sys
 from tunekit.protocol import Events, Request
 from tunekit.steps.tokenizer.run import run
+from tunekit.templates import TEMPLATES
 text = open(sys.argv[1]).read()
 run(Request.from_json(text), Events("x", -1))
 """
@@ -163,6 +165,7 @@ LLAMA_LIKE = """{{- bos_token }}
 {% endif %}"""
 
 
+@pytest.mark.torch
 @pytest.mark.oracle
 @pytest.mark.parametrize("template", ["chatml", LLAMA_LIKE], ids=["chatml", "llama-like"])
 def test_transformers_agrees(room, dataset, template):
@@ -195,6 +198,7 @@ def test_transformers_agrees(room, dataset, template):
     assert oracle.decode(completion.input_ids, skip_special_tokens=True) == "the number 7 , is"
 
 
+@pytest.mark.torch
 @pytest.mark.oracle
 def test_masks_agree_with_generation_blocks(room, dataset, chat_rows):
     """Where a template marks its own turns, the derived mask is the marked one."""
@@ -213,3 +217,16 @@ def test_masks_agree_with_generation_blocks(room, dataset, chat_rows):
         found = oracle.apply_chat_template(row["messages"], return_dict=True, return_assistant_tokens_mask=True)
         assert encoded.input_ids == found["input_ids"]
         assert [int(x) for x in encoded.labelled] == found["assistant_masks"]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_named_templates_markers_are_tokens(room, dataset, name):
+    """And end turns with a token that generation stops at, if that is the eos token."""
+    eos = {"llama3": "<|eot_id|>", "gemma": "<end_of_turn>", "phi3": "<|end|>"}.get(name, "<|im_end|>")
+    spec = {"chat_template": name, "eos_token": eos, "bos_token": "<s>"}
+    out = trained(room, [dataset(TEXTS, "completion", 50)], **spec)
+    vocabulary = open_vocabulary(out)
+    assert all(vocabulary.tokenizer.token_to_id(marker) in vocabulary.special_ids for marker in TEMPLATES[name])
+    turns = [{"role": role, "content": "x"} for role in ("user", "assistant")] * 2
+    (encoded,) = Encoder(vocabulary, "chat").encode([{"messages": turns}])
+    assert (encoded.turns, encoded.ended, encoded.straddling) == (2, 2, 0)

@@ -194,6 +194,97 @@ def test_a_template_that_prints_the_date_says_so(room, dataset, chatml, chat_row
     assert open_vocabulary(chatml.path).tokenizer.decode(ids).startswith("26 Jul 2024")
 
 
+def test_roles_and_templates_are_an_items_own(room, dataset, chatml, chat_rows):
+    data = dataset(chat_rows, "chat")
+    text = (Path(chatml.path) / "chat_template.jinja").read_text().replace("<|im_start|>", "|")
+    items = [{"roles": ["user"]}, {"chat_template": "chatml"}, {"chat_template": text, "train_on": "all"}]
+    ran = room(run, {"items": items}, {"data": [data] * 3, "tokenizer": [chatml]})
+    asked, answered, other = open_tokens(ran.main).items
+    vocabulary = open_vocabulary(chatml.path)
+    text = vocabulary.tokenizer.decode(next(other.rows())[0], skip_special_tokens=False)
+    assert text.startswith("|user\nwhat is 0<|im_end|>") and "template-differs" in ran.said.warnings()
+    assert asked.tokens == answered.tokens and asked.parts[0].digest != answered.parts[0].digest
+    ids, flags = next(asked.rows())
+    kept = [i for i, on in zip(ids, flags, strict=True) if on]
+    assert vocabulary.tokenizer.decode(kept, skip_special_tokens=False) == "what is 0<|im_end|>"
+
+
+def test_a_named_template_that_is_the_tokenizers_own_is_no_other(room, dataset, chatml, chat_rows):
+    inputs = {"data": [dataset(chat_rows, "chat")], "tokenizer": [chatml]}
+    ran = room(run, {"items": [{"chat_template": "chatml"}]}, inputs)
+    assert ran.said.warnings() == []
+
+
+def test_turns_must_end(room, dataset, chatml, chat_rows):
+    """A template that ends turns with a token that generation does not stop at: the model would never stop."""
+    text = (Path(chatml.path) / "chat_template.jinja").read_text().replace("<|im_end|>", "<|pad|>")
+    data = dataset(chat_rows, "chat")
+    with pytest.raises(ActionError, match="no trained turn ends with a token that generation stops at") as e:
+        room(run, {"items": [{"chat_template": text}]}, {"data": [data], "tokenizer": [chatml]})
+    assert e.value.slug == "no-end-of-turn" and "eos_token" in e.value.hint and "require_end" in e.value.hint
+    spec = {"items": [{"chat_template": text, "require_end": False}]}
+    ran = room(run, spec, {"data": [data], "tokenizer": [chatml]})
+    (item,) = open_tokens(ran.main).items
+    assert item.ledger["reasons"]["no-end"] == {"count": 30, "rows": list(range(20))}
+    assert (item.ledger["turns"], item.ledger["ended"]) == (30, 0) and "no-end" in ran.said.warnings()
+
+
+def test_the_ledger_lists_straddling_tokens_and_reasons(room, dataset, chatml):
+    def row(first: str, second: str) -> dict:
+        parts = [{"text": first, "train": False}, {"text": second, "train": None}]
+        answer = {"role": "assistant", "content": first + second, "parts": parts, "reasoning_content": None}
+        return {"messages": [{"role": "user", "content": "?", "parts": None, "reasoning_content": "x"}, answer]}
+
+    rows = [row("it is", " so"), row("it ", "is 4"), row("so ", "is it")]
+    ran = room(run, SPEC, {"data": [dataset(rows, "chat", 2)], "tokenizer": [chatml]})
+    (item,) = open_tokens(ran.main).items
+    assert item.ledger["straddling"] == 2 == item.ledger["reasons"]["straddling"]["count"]
+    assert item.ledger["reasons"]["edge-space"] == {"count": 2, "rows": [1, 2]}
+    tokenizer = open_vocabulary(chatml.path).tokenizer
+    found = [tokenizer.decode([list(item.rows())[row][0][token]]) for row, token in item.ledger["straddling_tokens"]]
+    assert [row for row, _ in item.ledger["straddling_tokens"]] == [1, 2] and found == [" is", " is"]
+    assert {"edge-space", "reasoning-dropped"} <= set(ran.said.warnings())
+
+
+ASKED = {"text": "it is", "train": False}
+
+
+@pytest.mark.parametrize(
+    ("shape", "row", "labelled"),
+    [
+        ("segments", {"segments": [ASKED, {"text": " 4", "train": True}], "end": True}, " 4<|im_end|>"),
+        ("segments", {"segments": [ASKED, {"text": " 4<|im_end|>", "train": True}], "end": False}, " 4<|im_end|>"),
+        ("tokens", {"input_ids": [5, 6, 7, 1], "labels": [-100, -100, 7, 1]}, None),
+        ("tokens", {"input_ids": [5, 6, 7, 1], "labels": None}, None),
+    ],
+)  # fmt: skip
+def test_rows_without_a_template(room, dataset, chatml, shape, row, labelled):
+    ran = room(run, {"items": [{"format": shape}]}, {"data": [dataset([row], shape)], "tokenizer": [chatml]})
+    ((ids, flags),) = open_tokens(ran.main).items[0].rows()
+    kept = [i for i, on in zip(ids, flags, strict=True) if on]
+    if labelled is None:
+        assert ids == row["input_ids"] and kept == [i for i in row["labels"] or ids if i != -100]
+    else:
+        assert open_vocabulary(chatml.path).tokenizer.decode(kept, skip_special_tokens=False) == labelled
+        assert open_tokens(ran.main).items[0].ledger["ended"] == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "row", "slug"),
+    [
+        ("segments", {"segments": []}, "bad-segments"),
+        ("segments", {"segments": [{"text": "x", "train": None}]}, "bad-segments"),
+        ("tokens", {"input_ids": [1, 9999], "labels": [1, 9999]}, "token-out-of-range"),
+        ("tokens", {"input_ids": [1, 2], "labels": [2, -100]}, "bad-labels"),
+        ("tokens", {"input_ids": [1, 2], "labels": [1]}, "bad-labels"),
+    ],
+)
+def test_bad_rows_without_a_template(room, dataset, chatml, shape, row, slug):
+    with pytest.raises(ActionError, match="row 0: ") as e:
+        room(run, {"items": [{"format": shape}]}, {"data": [dataset([row], shape)], "tokenizer": [chatml]})
+    assert e.value.slug == slug
+
+
 SCRIPT = """
 import json, sys
 from tunekit.protocol import Events, Request

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tunekit.build import environment
 from tunekit.build.executor import Running
 from tunekit.errors import ActionError
 from tunekit.plan.planner import Node, Planner
@@ -55,7 +54,7 @@ class Attempt:
             case "done":
                 self.outputs = event["outputs"]
 
-    def conclude(self, status: int, planner: Planner) -> dict[str, Any]:
+    def conclude(self, status: int, planner: Planner, environment: dict[str, Any]) -> dict[str, Any]:
         """The record to publish. Raises ActionError where the worker failed, died, or broke a promise."""
         label = self.node.action.label
         if self.error is not None:
@@ -74,7 +73,7 @@ class Attempt:
         if self.node.action.source and expected and self.outputs["main"] != expected["main"]:
             message = f"{label}: the source changed while it was read"
             raise ActionError(message, slug="source-changed", hint="build again")
-        return self._record(planner)
+        return self._record(planner, environment)
 
     def clear(self) -> None:
         """Remove the staging folder. A worker that ended well has left its request and its log, as a rule."""
@@ -91,7 +90,7 @@ class Attempt:
         except FileNotFoundError:
             return ""
 
-    def _record(self, planner: Planner) -> dict[str, Any]:
+    def _record(self, planner: Planner, environment: dict[str, Any]) -> dict[str, Any]:
         action, store = self.node.action, planner.store
         log = self.folder / "log.txt"
         return {
@@ -114,7 +113,7 @@ class Attempt:
             "warnings": self.warnings,
             "gates": self.gates,
             "parts": self.parts,
-            "environment": environment.describe(planner.inputs),
+            "environment": environment,
             "started": round(self.started, 3),
             "seconds": round(time.time() - self.started, 3),
             "log": artifacts.add_bytes(store, log.read_bytes()) if log.exists() and log.stat().st_size else "",

@@ -8,10 +8,12 @@ import selectors
 import shutil
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunekit.build import gates, history, links, trust
+from tunekit import diskspace
+from tunekit.build import environment, gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
 from tunekit.build.finish import early
@@ -89,6 +91,11 @@ class Builder:
             self._close()
         self._finish()
         return Result(self.executed, self.failed, len(nodes) - len(self.executed), self.records)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """The same for every action of a build."""
+        return environment.describe(self.planner.inputs)
 
     def _check_trust(self, nodes: dict[str, Node]) -> None:
         """Before anything runs: all code that this build may execute (again, by content, in front of each worker)."""
@@ -179,8 +186,10 @@ class Builder:
                 return True
         try:
             self._execute(label, node, lease)
-        except TunekitError as e:
+        except BaseException as e:
             lease.release()
+            if not isinstance(e, TunekitError):
+                raise
             self._fail(label, e)
         return True
 
@@ -188,6 +197,7 @@ class Builder:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
             trust.check(self.root, code, label)
+        diskspace.need(self.store.root)
         finish = node.key in self.options.finish
         request = self.requests.write(node, self._cpus(label), self.options.offline, finish)
         running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
@@ -227,7 +237,7 @@ class Builder:
         for label in [x for x, a in self.running.items() if kind_of(a.node.action.kind).preload == nursery.group]:
             running = self.running[label].running
             self._selector.unregister(running.fd)
-            os.close(running.fd)
+            running.close()
             self._end(label, ActionError(f"{label}: {why}", slug="worker-died", hint="build again to continue"))
 
     def _on_events(self, label: str, running: Running) -> None:
@@ -241,11 +251,11 @@ class Builder:
         if not ended:
             return
         self._selector.unregister(running.fd)
-        os.close(running.fd)
+        running.close()
         try:
             group = kind_of(attempt.node.action.kind).preload
             status = self._nurseries[group].await_exit(running)
-            record = attempt.conclude(status, self.planner)
+            record = attempt.conclude(status, self.planner, self.environment)
         except TunekitError as e:
             self._end(label, e)
             return
@@ -329,7 +339,7 @@ class Builder:
         for nursery in self._nurseries.values():
             nursery.kill()
         for attempt in self.running.values():
-            os.close(attempt.running.fd)
+            attempt.running.close()
             attempt.lease.release()
         self._selector.close()
         shutil.rmtree(self.store.tmp / f"build-{os.getpid()}", ignore_errors=True)

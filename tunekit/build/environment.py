@@ -24,13 +24,6 @@ def packages(inputs: Inputs) -> dict[str, str]:
 
 
 def describe(inputs: Inputs) -> dict[str, Any]:
-    """The same for every action of a build."""
-    if inputs.environment is None:
-        inputs.environment = _describe(inputs)
-    return inputs.environment
-
-
-def _describe(inputs: Inputs) -> dict[str, Any]:
     return {
         "tunekit": tunekit.__version__,
         "python": platform.python_version(),

@@ -44,6 +44,12 @@ class Running:
                 found.append(event)
         return found, not data
 
+    def close(self) -> None:
+        """Once: a second call does nothing."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
 
 class Nursery:
     """The controller's end of one `tunekit.worker` process."""

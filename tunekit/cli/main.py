@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunekit.errors import TunekitError
 
 # verb → (module, one line). Order is that of `tunekit --help`.
 VERBS = {
@@ -61,7 +65,9 @@ def run(argv: list[str]) -> int:
         return 0
     debug = "--debug" in argv
     try:
-        return _dispatch(argv[0], [a for a in argv[1:] if a != "--debug"])
+        code = _dispatch(argv[0], [a for a in argv[1:] if a != "--debug"])
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("\ninterrupted; `tunekit build` continues from here", file=sys.stderr)
         return 130
@@ -77,6 +83,8 @@ def _failed(error: Exception, debug: bool) -> int:
 
     if debug:
         raise error
+    if (full := _disk_full(error)) is not None:
+        error = full
     if isinstance(error, TunekitError):
         print(error.render(), file=sys.stderr)
         return error.exit_code
@@ -86,6 +94,20 @@ def _failed(error: Exception, debug: bool) -> int:
         file=sys.stderr,
     )
     return 70
+
+
+def _disk_full(error: Exception) -> TunekitError | None:
+    """The error by its name, if it came from a full disk."""
+    from tunekit import diskspace
+    from tunekit.store.store import default_root
+
+    if getattr(error, "slug", "") == "disk-full" or not diskspace.ran_out(error):
+        return None
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = None  # the interpreter would try again at its end
+    return diskspace.full(error, [default_root(), "."])
 
 
 def _dispatch(verb: str, argv: list[str]) -> int:

@@ -11,7 +11,8 @@ from typing import Any
 from tunekit.data.conversation import Conversation, RowFault
 from tunekit.data.regions import Region
 
-_NOISE = re.compile(r"\\.|[\W_]+")
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[nrtbf0\"'/\\])")
+_NOISE = re.compile(r"[\W_]+")
 _HINT = 'set a `chat_template` that knows tools (for instance "hermes"), or drop them with a `map`'
 
 
@@ -56,9 +57,4 @@ def _words(value: Any) -> Iterator[str]:
 def _is_in(value: str, said: str) -> bool:
     """Whether a text is printed, as it is, as JSON, or in a template's own way of quoting."""
     as_json = json.dumps(value, ensure_ascii=False)[1:-1]
-    return value in said or as_json in said or _squeezed(value) in _squeezed(said)
-
-
-def _squeezed(text: str) -> str:
-    """Without escapes, quotes and white space, which every template writes in its own way."""
-    return _NOISE.sub("", text)
+    return value in said or as_json in said or _NOISE.sub("", value) in _NOISE.sub("", _ESCAPE.sub("", said))

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tunekit.data.columns import Row
+from tunekit.forms import ROLES
 
-ROLES = ("system", "user", "assistant", "tool")
 FIELDS = {"content": "parts", "reasoning_content": "reasoning_parts"}
 _PLAIN = {"role", "content"}
 _TRAINING = {"train", "weight", "parts", "reasoning_parts"}

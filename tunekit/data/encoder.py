@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count, islice
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from tokenizers import Encoding
 
@@ -16,8 +18,9 @@ from tunekit.data.turns import Masks, TrainOn
 from tunekit.data.vocabulary import Vocabulary
 from tunekit.errors import ActionError
 
-_BATCH = 256  # rows that tokenizers works on at a time, on all threads
+_BATCH = 128  # rows that tokenizers works on at a time, on all threads
 
+_Batch: TypeAlias = list[tuple[Text, int]]
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -70,24 +73,25 @@ class Encoder:
             raise ActionError(f"rows of form `{shape}` have no labels", slug="unknown-form")
         self._masks = Masks(self.template, train_on, roles) if self.template else None
 
-    def encode(self, rows: Iterable[Row], first_row: int = 0) -> Iterator[Encoded]:
-        """Each row, in order. `first_row` is the number that errors give the first one.
-
-        Raises ActionError with the row's number: `double-bos`, and all that RowFault stands for in `data/`.
+    def encode(self, rows: Iterable[Row], numbers: Iterable[int] | None = None) -> Iterator[Encoded]:
+        """Each row, in order; what comes of one depends on it alone. `numbers`: what errors call them; default:
+        from 0. Raises ActionError with the row's number: `double-bos`, and all that RowFault stands for in `data/`.
         """
+        left = zip(rows, count() if numbers is None else numbers, strict=False)
         if self.shape == "tokens":
-            for number, row in enumerate(rows, first_row):
-                ids, labelled = _at(number, self._tokens, row)
-                yield Encoded(ids, labelled)
+            for row, number in left:
+                yield Encoded(*_at(number, self._tokens, row))
             return
-        batch: list[Text] = []
-        number = first_row
-        for number, row in enumerate(rows, first_row):
-            batch.append(_at(number, self._text, row))
-            if len(batch) == _BATCH:
-                yield from self._encode_batch(batch, number - _BATCH + 1)
-                batch = []
-        yield from self._encode_batch(batch, number - len(batch) + 1)
+        # Python prints and labels while the tokenizer, which holds no lock of Python's, is at the next batch.
+        with ThreadPoolExecutor(1) as tokenizer:
+            before: tuple[_Batch, Future[list[Encoding]]] | None = None
+            while batch := [(_at(number, self._text, row), number) for row, number in islice(left, _BATCH)]:
+                encodings = tokenizer.submit(self._encodings, batch)
+                if before:
+                    yield from self._labelled(*before)
+                before = batch, encodings
+            if before:
+                yield from self._labelled(*before)
 
     def _tokens(self, row: Row) -> tuple[list[int], list[bool]]:
         return tokens_of(row, self.vocabulary.size)
@@ -98,10 +102,13 @@ class Encoder:
             return Text(self._masks.of(conversation_of(row)), framed=False, end=False)
         return completion_of(row) if self.shape == "completion" else segments_of(row)
 
-    def _encode_batch(self, batch: list[Text], first: int) -> Iterator[Encoded]:
-        encodings = self.vocabulary.tokenizer.encode_batch([t.marked.text for t in batch], add_special_tokens=False)
-        for number, pair in enumerate(zip(batch, encodings, strict=True), first):
-            yield _at(number, self._encoded, pair)
+    def _encodings(self, batch: _Batch) -> list[Encoding]:
+        texts = [text.marked.text for text, _ in batch]
+        return self.vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
+
+    def _labelled(self, batch: _Batch, encodings: Future[list[Encoding]]) -> Iterator[Encoded]:
+        for (text, number), encoding in zip(batch, encodings.result(), strict=True):
+            yield _at(number, self._encoded, (text, encoding))
 
     def _encoded(self, pair: tuple[Text, Encoding]) -> Encoded:
         text, encoding = pair

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tunekit.data.columns import Row
-from tunekit.data.conversation import Conversation, RowFault, Turn
+from tunekit.data.conversation import RowFault, Turn
 from tunekit.data.probe import Place, behind_space, core_of, find_any
 from tunekit.data.regions import Region, answer_headers, end_of, regions_of
+from tunekit.data.rendered import Rendered
 from tunekit.data.template import ChatTemplate, TemplateRefusal, Trace
 
 
@@ -41,29 +41,22 @@ class Starts:
         self._headers = answer_headers(template)
         self._known: tuple[Trace | None, list[int | None]] = (None, [])  # of the row at hand
 
-    def of(
-        self,
-        messages: list[Row],
-        conversation: Conversation,
-        number: int,
-        trace: Trace,
-        regions: list[Region | None],
-    ) -> Start:
+    def of(self, row: Rendered, number: int) -> Start:
         """The start of an assistant's turn that has a region. Raises RowFault (`no-turn-start`)."""
-        region = regions[number]
+        region = row.regions[number]
         assert region is not None
-        text, fixed = trace.text, self._template.fixed_prompt
+        text, fixed = row.trace.text, self._template.fixed_prompt
         if fixed is not None and text.startswith(fixed, region.start, region.end):
             return Start(region.start + len(fixed))
         like = None
         if fixed:
             like = _Likeness(region.start + _common(text[region.start : region.end], fixed), fixed)
         if like is None or like.position == region.start:
-            found = self._behind_prompt(messages, conversation, number, trace, regions)
+            found = self._behind_prompt(row, number)
             if isinstance(found, Start):
                 return found
             like = found
-        start = self._left(messages, conversation, number, trace, region, like)
+        start = self._left(row, number, region, like)
         if start is None:
             raise RowFault(
                 "no-turn-start",
@@ -72,24 +65,17 @@ class Starts:
             )
         return start
 
-    def _behind_prompt(
-        self,
-        messages: list[Row],
-        conversation: Conversation,
-        number: int,
-        trace: Trace,
-        regions: list[Region | None],
-    ) -> Start | _Likeness:
+    def _behind_prompt(self, row: Rendered, number: int) -> Start | _Likeness:
         """The start, from the prompt rendered for this turn; or how far the turn is like it."""
         try:
-            prompt = self._template.trace(messages[:number], True, conversation.tools)
+            prompt = self._template.trace(row.messages[:number], True, row.conversation.tools)
         except TemplateRefusal as e:
             message = f"turn {number}: the chat template refuses the messages before it: {e}"
             raise RowFault("no-turn-start", message, 'drop them with a `map`, or train_on = "all"') from e
-        region, text = regions[number], trace.text
+        region, text = row.regions[number], row.trace.text
         assert region is not None
         before = regions_of(prompt, number)[-1] if number else None
-        here = regions[number - 1] if number else None
+        here = row.regions[number - 1] if number else None
         # From the message before on: part of the prompt may be printed at its end.
         earlier = (here.start, before.start) if here and before else (0, 0)
         best = _Likeness(region.start, "")
@@ -102,19 +88,11 @@ class Starts:
                 best = _Likeness(common, rest[region.start - mine :])
         return best
 
-    def _left(
-        self,
-        messages: list[Row],
-        conversation: Conversation,
-        number: int,
-        trace: Trace,
-        region: Region,
-        like: _Likeness,
-    ) -> Start | None:
+    def _left(self, row: Rendered, number: int, region: Region, like: _Likeness) -> Start | None:
         """The start of a turn that is not like the whole prompt: where it leaves it, or at its own text, should that
         begin like the rest of the prompt; or at its own text behind the prompt, should something stand before it."""
-        turn, text = conversation.turns[number], trace.text
-        first = self._own(messages, conversation, trace)[number]
+        turn, text = row.conversation.turns[number], row.trace.text
+        first = self._own(row)[number]
         if first is not None and like.prompt:
             for position in (first - core_of(_first(turn, text, first))[0], first):
                 if text[:position].endswith(like.prompt):
@@ -128,21 +106,18 @@ class Starts:
             return Start(like.position, whole=False, loose=True)
         return None
 
-    def _own(self, messages: list[Row], conversation: Conversation, trace: Trace) -> list[int | None]:
+    def _own(self, row: Rendered) -> list[int | None]:
         """Where the first of each message's texts begins, white space aside; None if that is not known."""
-        if self._known[0] is not trace:
+        if self._known[0] is not row.trace:
             places = [
                 [Place(number, field, core_of(said)[0]) for field, said in turn.texts.items() if said.strip()]
-                for number, turn in enumerate(conversation.turns)
+                for number, turn in enumerate(row.conversation.turns)
             ]
-
-            def render(given: list[Row]) -> str:
-                return self._template.trace(given, False, conversation.tools).text
-
-            found = find_any(render, messages, [[place for of_one in places for place in of_one]], trace.text)
+            choices = [[place for of_one in places for place in of_one]]
+            found = find_any(row.render, row.messages, choices, row.trace.text)
             flat = iter(found or [[] for of_one in places for _ in of_one])
             firsts = [min((at for _ in of_one for at in next(flat)), default=None) for of_one in places]
-            self._known = (trace, firsts)
+            self._known = (row.trace, firsts)
         return self._known[1]
 
 

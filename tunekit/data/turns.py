@@ -8,7 +8,7 @@ docs/masks.md has it all in words.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from tunekit.data.attribution import Attribution
 from tunekit.data.calls import check_calls
@@ -18,7 +18,8 @@ from tunekit.data.marked import Marked, Span
 from tunekit.data.pieces import Stretch, edges_of, spaced
 from tunekit.data.prefixes import by_prefixes
 from tunekit.data.probe import Place, behind_space, core_of, find_any
-from tunekit.data.regions import Region, regions_of
+from tunekit.data.regions import regions_of
+from tunekit.data.rendered import Rendered
 from tunekit.data.starts import Starts
 from tunekit.data.template import ChatTemplate, TemplateRefusal, Trace
 
@@ -32,21 +33,21 @@ class Masks:
         self._template = template
         self._train_on = train_on
         self._roles = frozenset(roles)
-        self._attribution = Attribution()
+        self._attribution = Attribution(template)
         self._starts = Starts(template)
 
     def of(self, conversation: Conversation) -> Marked:
         """A conversation's text and spans. Raises RowFault: `template-refused`, `message-dropped`, `no-turn-start`,
         `mask-not-derivable`, `place-lost`, `tool-calls-dropped`, `tools-dropped`."""
         messages, trace = self._render(conversation)
-        row = _Rendered(self._template, conversation, messages, trace, regions_of(trace, len(messages)))
+        row = _Spans(self._template, conversation, messages, trace, regions_of(trace, len(messages)))
         check_calls(conversation, trace.text, row.regions)
         base = self._train_on == "all"
         flags = self._flags(conversation.turns)
         odd = [number for number, flag in enumerate(flags) if flag != base]
         runs = {number: edges_of(turn, flags[number]) for number, turn in enumerate(conversation.turns) if turn.parts}
         answers = [number for number in odd if conversation.turns[number].role == "assistant"]
-        notes = self._attribution.check(row.render, messages, conversation, trace.text, row.regions, answers)
+        notes = self._attribution.check(messages, conversation, trace, row.regions, answers)
         spans = self._turns(row, odd, not base, notes)
         notes = notes or []
         for number, stretches in runs.items():
@@ -54,7 +55,7 @@ class Masks:
             notes += spaced(conversation.turns[number], stretches)
         return Marked(trace.text, base, spans, notes)
 
-    def _turns(self, row: _Rendered, odd: list[int], train: bool, notes: list[str] | None) -> list[Span]:
+    def _turns(self, row: _Spans, odd: list[int], train: bool, notes: list[str] | None) -> list[Span]:
         """The spans of whole turns. `notes` None: regions say nothing."""
         roles = [row.conversation.turns[number].role for number in odd]
         assistants = all(role == "assistant" for role in roles)
@@ -62,8 +63,19 @@ class Masks:
             return row.generated(odd)
         lost = any(role == "assistant" and row.regions[n] is None for n, role in zip(odd, roles, strict=True))
         if notes is None or lost:
-            return by_prefixes(self._template, row.conversation, row.messages, row.trace.text, odd, train)
+            return self._by_prefixes(row, odd, train)
         return [span for number in odd for span in row.turn(number, train, self._starts, notes)]
+
+    def _by_prefixes(self, row: _Spans, odd: list[int], train: bool) -> list[Span]:
+        spans = by_prefixes(self._template, row.conversation, row.messages, row.trace.text, odd, train)
+        added = {number: (span.start, span.end) for number, span in zip(odd, spans, strict=True)}
+        if self._attribution.is_clean(row.messages, row.conversation, row.trace.text, added):
+            return spans
+        raise RowFault(
+            "mask-not-derivable",
+            f"turn {odd[0]}: the chat template prints other messages' text with this one's",
+            'set another `chat_template` (for instance "chatml"), or train_on = "all"',
+        )
 
     def _render(self, conversation: Conversation) -> tuple[list[Row], Trace]:
         refusal: TemplateRefusal | None = None
@@ -87,17 +99,8 @@ class Masks:
         return [on if turn.train is None else turn.train for turn, on in zip(turns, by_role, strict=True)]
 
 
-class _Rendered(NamedTuple):
-    """One conversation at work."""
-
-    template: ChatTemplate
-    conversation: Conversation
-    messages: list[Row]
-    trace: Trace
-    regions: list[Region | None]
-
-    def render(self, messages: list[Row]) -> str:
-        return self.template.trace(messages, tools=self.conversation.tools).text
+class _Spans(Rendered):
+    """The spans of one conversation."""
 
     def turn(self, number: int, train: bool, starts: Starts, notes: list[str]) -> list[Span]:
         """The span of a whole turn."""
@@ -105,7 +108,7 @@ class _Rendered(NamedTuple):
         if turn.role != "assistant":
             return self._content(number, train)
         assert region is not None
-        start = starts.of(self.messages, self.conversation, number, self.trace, self.regions)
+        start = starts.of(self, number)
         if not start.whole:
             notes.append("off-prompt")
         close = _content_end(turn, self.trace.text, start.position)

@@ -89,6 +89,15 @@ def items_of(spec: Run) -> list[DataItem]:
     return [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.data]
 
 
+def refuse_masking(items: list[DataItem], scope: Scope) -> None:
+    """For methods that read prompts: what an item says of labels would be silently ignored."""
+    for item in items:
+        for name in Masking.__struct_fields__:
+            if getattr(item, name) is not None:
+                hint = "remove it; a template is the tokenizer's: `chat_template` in a [tokenizer] table"
+                scope.problem("unused-setting", "data", f"`{name}` of {item.dataset}: this method has no labels", hint)
+
+
 def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge]], Adapter | None, Edge]:
     """Inputs `base` and, where a run's adapter is continued, `adapter`; and the adapter that is new here;
     and the tokenizer.

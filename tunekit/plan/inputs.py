@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from tunekit.errors import SourceError
 from tunekit.hashing import sha256_bytes
@@ -21,7 +20,6 @@ class Inputs:
         self.root = root
         self.state = state
         self.lock = lock
-        self.environment: dict[str, Any] | None = None  # what `build.environment` found, once
         self._versions: dict[str, str] | None = None
         self._code: dict[str, dict[str, str]] = {}
 

@@ -144,18 +144,18 @@ def view(store: Store, digest: str) -> Path:
             return target
         quarantine(store, target)
     spare = store.tmp / f"view-{os.getpid()}-{os.urandom(6).hex()}"
-    spare.mkdir()
-    for path, text in wanted.items():
-        link = spare / path
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(text)
     try:
+        spare.mkdir()
+        for path, text in wanted.items():
+            link = spare / path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(text)
         os.rename(spare, target)
     except OSError:
         import shutil
 
-        shutil.rmtree(spare)  # another process made the same view first
-        if not target.is_dir():
+        shutil.rmtree(spare, ignore_errors=True)
+        if not target.is_dir():  # another process made the same view first
             raise
     return target
 

@@ -50,5 +50,9 @@ def replace(path: Path, data: bytes) -> None:
     """Write a cache file atomically (last writer wins). Not fsynced: it can be rebuilt, and its reader checks it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     spare = path.with_name(f".{path.name}.{os.getpid()}")
-    spare.write_bytes(data)
-    os.replace(spare, path)
+    try:
+        spare.write_bytes(data)
+        os.replace(spare, path)
+    except OSError:  # a full disk needs no torn file on top
+        spare.unlink(missing_ok=True)
+        raise

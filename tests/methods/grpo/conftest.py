@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "engine"))
-import tiny_stack as tiny
+sys.path.insert(0, str(Path(__file__).parents[2] / "engine"))  # for tiny_stack, which imports torch when used
 
 from tunekit.data.rowset import write_dataset
 from tunekit.protocol import Request
@@ -60,6 +59,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
         num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0, eos_token_id=[1, 2], bos_token_id=None,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(directory)
+    import tiny_stack as tiny
+
     return str(tiny.write_tokenizer(directory))
 
 
@@ -82,6 +83,8 @@ def ask(tmp_path: Path, base: str) -> Callable[..., Request]:
         spec = SPEC | spec | ({"adapter": adapter_spec} if adapter_spec else {})
         inputs = {"base": base, "data": str(root / "data")} | ({"adapter": adapter} if adapter else {})
         given = {k: v for k, v in spec.items() if v is not None}
+        import tiny_stack as tiny
+
         return tiny.request(root, "run.grpo", given, **inputs)._replace(code_root=str(root / "code"))
 
     return make
@@ -90,9 +93,13 @@ def ask(tmp_path: Path, base: str) -> Callable[..., Request]:
 @pytest.fixture
 def tree() -> Callable[[str | Path], dict[str, bytes]]:
     """`tree(directory)`: the bytes of every file by path."""
+    import tiny_stack as tiny
+
     return tiny.tree
 
 
 @pytest.fixture
-def pen() -> tiny.Recorder:
+def pen() -> Any:
+    import tiny_stack as tiny
+
     return tiny.Recorder()

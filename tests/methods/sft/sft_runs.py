@@ -16,19 +16,6 @@ from tunekit.steps.model.run import run as make_model
 LORA = {"method": "lora", "r": 4, "alpha": 8, "dropout": 0.1}
 
 
-class Interrupted(tiny.Recorder):
-    """A person's interrupt when a step is reported."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def progress(self, done: float, total: float, unit: str = "step", **figures: float) -> None:
-        super().progress(done, total, unit, **figures)
-        if done == self.step:
-            raise KeyboardInterrupt
-
-
 class Case:
     """Runs of one session share a model and two token artifacts."""
 

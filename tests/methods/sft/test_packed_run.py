@@ -13,7 +13,7 @@ import packed_models as models
 import tiny_stack as tiny
 import torch
 from safetensors.torch import load_file
-from sft_runs import LORA, Case, Interrupted
+from sft_runs import LORA, Case
 
 from tunekit.errors import ActionError
 from tunekit.methods.sft.run import run
@@ -50,7 +50,7 @@ def test_interrupted_run_is_the_straight_one(case: Case, tmp_path: Path, way: st
     straight, events = case.run(tmp_path / "straight", WAYS[way])
     for step in (2, 4, 6):
         with pytest.raises(KeyboardInterrupt):
-            run(case.request(tmp_path, WAYS[way]), Interrupted(step))
+            run(case.request(tmp_path, WAYS[way]), tiny.Interrupted(step))
     outputs, resumed = case.run(tmp_path, WAYS[way])
     assert resumed.settings["resumed_from_step"] == 5
     assert tiny.tree(outputs["main"]) == tiny.tree(straight["main"])
@@ -128,7 +128,7 @@ def test_grouped_rows_need_less_padding(case: Case, tmp_path: Path) -> None:
 def test_padding_free_is_numeric(case: Case, tmp_path: Path) -> None:
     """Staging of the other layout has other bits: it is not continued."""
     with pytest.raises(KeyboardInterrupt):
-        run(case.request(tmp_path, SPEC), Interrupted(4))
+        run(case.request(tmp_path, SPEC), tiny.Interrupted(4))
     _, events = case.run(tmp_path, SPEC | {"padding_free": True})
     assert events.settings["resumed_from_step"] == 0
     assert [w["fields"] for w in events.of("warning")] == [["padding_free"]]

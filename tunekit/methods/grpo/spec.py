@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tunekit.derive import Scope, form_for
 from tunekit.label import Label
-from tunekit.methods.spec import Run, data_fields, items_of, policy, run_action, start_of
+from tunekit.methods.spec import Run, data_fields, items_of, policy, refuse_masking, run_action, start_of
 from tunekit.spec import PositiveFloat, Share, operational, semantic
 from tunekit.steps.rewards.spec import Reward, rewards_action
 
@@ -62,6 +62,7 @@ class Grpo(Run, frozen=True, kw_only=True):
 
 def derive(label: Label, spec: Grpo, scope: Scope) -> None:
     items = items_of(spec)
+    refuse_masking(items, scope)
     inputs, adapter, _ = start_of(label, spec, scope)
     inputs["data"] = [scope.dataset(i.dataset, "data") for i in items]
     for item in items:

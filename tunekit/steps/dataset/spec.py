@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from tunekit.derive import Edge, Scope, action_of
-from tunekit.forms import fields_faults
+from tunekit.forms import Role, fields_faults
 from tunekit.label import Label
 from tunekit.spec import PositiveInt, Spec, operational, semantic
-from tunekit.steps.tokens.spec import Role, TrainOn
+from tunekit.steps.tokens.spec import TrainOn
 from tunekit.templates import template_fault
 
 SPLIT = re.compile(r"(?P<name>[A-Za-z0-9_.-]*)(?:\[(?P<from>-?\d+%?)?:(?P<to>-?\d+%?)?\])?\Z")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def make_part(directory: Path, table: pa.Table, encoder: Encoder, first_row: int
     ledger = PartLedger()
     file = directory / "tokens.arrow"
     file.unlink(missing_ok=True)  # it may be a link into an artifact, which must not change
-    write_part(file, _kept(encoder.encode(iter_table(table), first_row), ledger))
+    write_part(file, _kept(encoder.encode(iter_table(table), count(first_row)), ledger))
     ledger.digest = sha256_file(file)
     index = directory / "ledger.json"
     index.unlink(missing_ok=True)

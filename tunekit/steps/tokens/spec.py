@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from tunekit.derive import Action, Edge, Scope, action_of, form_for
+from tunekit.forms import Role
 from tunekit.hashing import sha256_bytes
 from tunekit.label import Label
 from tunekit.spec import Spec, semantic
 from tunekit.templates import template_fault
 
 TrainOn = Literal["assistant", "last", "all"]
-Role = Literal["system", "user", "assistant", "tool"]
 
 
 class TokenItem(Spec, frozen=True, kw_only=True):
