@@ -23,6 +23,7 @@ map = "ops.py:kept"
 [dataset.pieces]
 source = "path:pieces.jsonl"
 format = "segments"
+require_end = false
 [dataset.prompts]
 source = "path:prompts.jsonl"
 format = "prompt"
@@ -188,9 +189,10 @@ class TestWithAReader:
         stored = list(open_tokens(folder).items[0].rows())
         (found,) = as_json(built, "dataset:chat", "--with", "run:sft", "--limit", "100")["datasets"]
         shown = [
-            ([i for _, ids, _, _ in s["pieces"] for i in ids], [flag == "trained" for _, ids, flag, _ in s["pieces"] for _ in ids])
-            for s in found["samples"] if not s["left_out"]
-        ]  # fmt: skip
+            tuple(zip(*[(i, flag == "trained") for _, ids, flag, _ in s["pieces"] for i in ids], strict=True))
+            for s in found["samples"]
+            if not s["left_out"]
+        ]
         assert len(shown) == 29 and shown == [tuple(row) for row in stored]
         assert found["tokens"]["tokens"] == sum(len(ids) for ids, _ in stored)
         assert found["tokens"]["spreads"]["trained"]["max"] == max(sum(on) for _, on in stored)
@@ -413,7 +415,8 @@ class TestSafety:
         assert done.stdout.splitlines()[-1] == "0 []", done.stdout[-500:] + done.stderr
 
     def test_the_process_that_reads_loads_neither_torch_nor_pandas(self):
-        script = "import sys, tunekit.lens.__main__; print({'torch', 'transformers', 'datasets', 'pandas'} & set(sys.modules))"
+        heavy = {"torch", "transformers", "datasets", "pandas"}
+        script = f"import sys, tunekit.lens.__main__; print({heavy} & set(sys.modules))"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert done.stdout.strip() == "set()", done.stdout + done.stderr
 

@@ -80,7 +80,7 @@ class Reader:
         """What the row becomes by the settings that made the stored tokens."""
         if self._encoder is None:
             return Seen([], [])
-        (made,) = self._encoder.encode([row], number)
+        (made,) = self._encoder.encode([row], [number])
         flags = [TRAINED if on else MASKED for on in made.labelled]
         for place in made.straddlers:
             flags[place] = STRADDLING
