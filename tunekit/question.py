@@ -29,7 +29,8 @@ class Subject(NamedTuple):
     """One dataset to look at, maybe as a run or an eval reads it. Folders are views of the store.
 
     `tokens` and `item`: its tokens, if the reader has such. `tokenizer`: folder of any artifact with one.
-    `settings`: how the rows became tokens. `longest`: tokens that a sequence of the reader may have; 0: no bound.
+    `settings`: how the rows became tokens; `recipe`: a digest of these and all else that tokens of a row depend on.
+    `longest`: tokens that a sequence of the reader may have; 0: no bound.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Subject(NamedTuple):
     tokenizer: str = ""
     settings: dict[str, Any] = {}
     longest: int = 0
+    recipe: str = ""
 
 
 class Question(NamedTuple):

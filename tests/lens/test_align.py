@@ -9,69 +9,53 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.lens.align import KEY, Side, align
-from tunekit.lens.pairs import Change, best_pairs, changes, rows_alike, texts_alike
 
 LETTERS = st.lists(st.sampled_from("abcdef"), max_size=12)
 
 
-def side(letters: list[str]) -> Side:
-    keys = np.frombuffer("".join(letters).encode().ljust(0), np.uint8).reshape(-1, 1).repeat(KEY, axis=1)
+def side(letters: list[str], rows: int = 1) -> Side:
+    """Every letter is an atom of so many rows."""
+    keys = np.frombuffer("".join(letters).encode(), np.uint8).reshape(-1, 1).repeat(KEY, axis=1)
     count = len(letters)
-    return Side(np.ascontiguousarray(keys), np.arange(count), np.ones(count, np.int64))
+    return Side(np.ascontiguousarray(keys), np.arange(count) * rows, np.full(count, rows, np.int64))
 
 
 @settings(deadline=None)
 @given(LETTERS, LETTERS)
-def test_gone_and_come_are_the_difference_as_multisets(old, new):
+def test_what_is_kept_and_what_changed_is_all_of_both_sides(old, new):
     found = align(side(old), side(new))
-    gone = [n for gap in found.gaps for n in gap.gone]
-    come = [n for gap in found.gaps for n in gap.come]
+    assert all(old[a] == new[b] for a, b in found.kept.tolist())
+    gone, come = ([n for n in found.changes[:, place].tolist() if n >= 0] for place in (0, 1))
     assert Counter(old[n] for n in gone) == Counter(old) - Counter(new)
     assert Counter(new[n] for n in come) == Counter(new) - Counter(old)
     assert gone == sorted(gone) and come == sorted(come)
-    assert found.same + found.moved + len(gone) == len(old)
-    assert found.same + found.moved + len(come) == len(new)
+    assert sorted([*found.kept[:, 0].tolist(), *gone]) == list(range(len(old)))
+    assert sorted([*found.kept[:, 1].tolist(), *come]) == list(range(len(new)))
+    assert found.changes.max(axis=1, initial=-1).min(initial=0) >= 0  # no change of nothing
 
 
 @settings(deadline=None)
-@given(LETTERS)
-def test_equal_sides_have_no_gap(letters):
-    found = align(side(letters), side(letters))
-    assert (found.same, found.moved, found.gaps) == (len(letters), 0, [])
+@given(LETTERS, st.integers(1, 3))
+def test_equal_sides_have_no_change(letters, rows):
+    found = align(side(letters, rows), side(letters, rows))
+    every = np.arange(len(letters) * rows)
+    assert found.kept.tolist() == np.stack([every, every], 1).tolist()
+    assert (found.moved, len(found.changes)) == (0, 0)
 
 
 def test_a_row_elsewhere_has_moved():
     found = align(side(list("abcde")), side(list("bcdea")))
-    assert (found.same, found.moved, found.gaps) == (4, 1, [])
+    assert (found.moved, len(found.changes)) == (1, 0)
+    assert found.kept.tolist() == [[0, 4], [1, 0], [2, 1], [3, 2], [4, 3]]
 
 
-@settings(deadline=None)
-@given(LETTERS, LETTERS)
-def test_every_change_is_an_edit_or_one_side_alone(old, new):
-    found = align(side(old), side(new))
-    read_old, read_new = (lambda ns: {n: old[n] for n in ns}), (lambda ns: {n: new[n] for n in ns})
-    made = changes(found.gaps, read_old, read_new, lambda a, b: 0.5)
-    assert [c.before for c in made if c.before is not None] == [n for g in found.gaps for n in g.gone]
-    assert [c.after for c in made if c.after is not None] == [n for g in found.gaps for n in g.come]
-    assert sum(c.what == "edited" for c in made) == sum(min(len(g.gone), len(g.come)) for g in found.gaps)
+def test_pieces_of_many_rows_are_kept_row_by_row():
+    found = align(side(list("ab"), rows=2), side(list("xab"), rows=2))
+    assert found.kept.tolist() == [[0, 2], [1, 3], [2, 4], [3, 5]]
 
 
-def test_in_an_uneven_gap_a_row_is_paired_with_what_it_is_like():
-    old, new = ["the cat sat"], ["something else", "the cat sat down"]
-    found = align(side(["x"]), side(["y", "z"]))
-    read_old, read_new = (lambda ns: {n: old[n] for n in ns}), (lambda ns: {n: new[n] for n in ns})
-    assert changes(found.gaps, read_old, read_new, texts_alike) == [Change(None, 0), Change(0, 1)]
-
-
-def test_best_pairs_rise_and_leave_out_what_shares_nothing():
-    assert best_pairs([[0.1, 0.9], [0.8, 0.2]]) == [(0, 1)]
-    assert best_pairs([[0.0, 0.0]]) == []
-    assert best_pairs([]) == []
-
-
-def test_likeness():
-    assert texts_alike("abcd", "abXd") == 0.75
-    assert texts_alike("", "x") == 0.0
-    assert texts_alike("aa", "aaa") == 2 / 3
-    assert rows_alike({"a": 1, "b": None, "m": [{"c": "xy"}]}, {"a": 1, "m": [{"c": "xz"}]}) == 0.75
-    assert rows_alike({"a": None}, {"a": None}) == 0.0
+def test_rows_are_edited_where_both_sides_have_as_many():
+    assert align(side(list("aXYb")), side(list("aUVb"))).changes.tolist() == [[1, 1], [2, 2]]
+    # nobody can say which of them became the other
+    assert align(side(list("aXb")), side(list("aUVb"))).changes.tolist() == [[1, -1], [-1, 1], [-1, 2]]
+    assert align(side(list("aXbYc")), side(list("aUbc"))).changes.tolist() == [[1, 1], [3, -1]]

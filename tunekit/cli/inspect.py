@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +14,7 @@ from tunekit.cli.reading import read_planner
 from tunekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from tunekit.cli.readers import Shown
-    from tunekit.question import Question
-    from tunekit.report.look.paint import Paint
-    from tunekit.report.look.view import Head, View
+    from tunekit.report.look.view import View
 
 _LIMIT, _LIMIT_OF_A_PAGE = 5, 50
 
@@ -52,16 +48,13 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
+    from tunekit.cli.asking import ask
     from tunekit.cli.subjects import compared, shown
     from tunekit.question import Question
 
     planner = read_planner(args)
-    before: list[Shown] = []
-    remarks: list[str] = []
-    if args.diff:
-        before, after, remarks = compared(planner, args.label, args.reader)
-    else:
-        after = shown(planner, args.label, args.reader)
+    look = compared if args.diff else shown
+    before, after = look(planner, args.label, args.reader)
     limit = args.limit if args.limit is not None else _LIMIT_OF_A_PAGE if args.html else _LIMIT
     question = Question(
         subjects=[one.subject for one in after],
@@ -73,8 +66,12 @@ def run(args: argparse.Namespace) -> int:
         every=args.all,
         full=args.full,
     )
+    heads = iter(after)
     with _view(args) as view:
-        _show(view, question, before, after, remarks)
+        for answer in ask(question):
+            if answer["type"] == "subject":
+                view.begin(next(heads).head)
+            view.take(answer)
     return 0
 
 
@@ -87,32 +84,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--html and --json are two outputs", hint="choose one of them")
     if args.limit is not None and args.limit < 0:
         raise UsageError(f"--limit {args.limit} is less than nothing", hint="--limit 0 shows statistics only")
-
-
-def _show(view: View, question: Question, before: list[Shown], after: list[Shown], remarks: list[str]) -> None:
-    from tunekit.cli.asking import ask
-
-    heads = iter([_compared(old, new, remarks) for old, new in zip(before, after, strict=True)] if before
-                 else [_head(one) for one in after])  # fmt: skip
-    for answer in ask(question):
-        if answer["type"] == "subject":
-            view.begin(next(heads))
-        view.take(answer)
-
-
-def _head(one: Shown) -> Head:
-    from tunekit.report.look.view import Head
-
-    title = f"{one.subject.label} as {one.reader} reads it" if one.reader else one.subject.label
-    return Head(title, one.digest, one.reader, one.remarks, one.ledgers, one.bound)
-
-
-def _compared(old: Shown, new: Shown, remarks: list[str]) -> Head:
-    head = _head(new)
-    digest = new.digest if old.digest == new.digest else f"{old.digest} → {new.digest}"
-    return head._replace(
-        title=f"{head.title}: what changed", digest=digest, remarks=[*new.remarks, *remarks], ledgers={}
-    )
 
 
 @contextlib.contextmanager
@@ -134,16 +105,9 @@ def _view(args: argparse.Namespace) -> Iterator[View]:
             page.close()
         print(args.html)
     else:
-        from tunekit.report.look.terminal import Terminal
+        from tunekit.report.look.screen import Screen
 
-        yield Terminal(_paint(), print)
-
-
-def _paint() -> Paint:
-    from tunekit.report.look.paint import Colour, Plain
-
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Colour() if coloured or os.environ.get("FORCE_COLOR") else Plain()
+        yield Screen()
 
 
 @contextlib.contextmanager

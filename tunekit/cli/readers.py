@@ -9,7 +9,9 @@ from tunekit.derive import Action, Edge
 from tunekit.errors import StoreError, UsageError
 from tunekit.hashing import short
 from tunekit.plan.planner import Planner
+from tunekit.plan.preimage import part_key
 from tunekit.question import Subject
+from tunekit.report.look.blocks import Head
 from tunekit.store import artifacts, records
 
 READERS = ("run", "eval")
@@ -17,16 +19,17 @@ _LONGEST = ("sequence_len", "max_prompt_length")
 
 
 class Shown(NamedTuple):
-    """A subject, and what is known of it outside its artifacts. `reader`: the label that reads it, or empty.
-    `remarks`: how current this is. `ledgers`: what became of rows, by label. `bound`: the setting that says how long
-    a sequence may be, and what becomes of a longer one."""
+    """A subject, and what is said of it."""
 
     subject: Subject
-    digest: str
-    reader: str = ""
-    remarks: list[str] = []
-    ledgers: dict[str, Any] = {}
-    bound: str = ""
+    head: Head
+
+
+def shown_as(
+    subject: Subject, digest: str, remarks: list[str], ledgers: dict[str, Any], reader: str = "", bound: str = ""
+) -> Shown:
+    title = f"{subject.label} as {reader} reads it" if reader else subject.label
+    return Shown(subject, Head(title, digest, reader, remarks, ledgers, bound))
 
 
 def tokens_of(reader: Found) -> str:
@@ -74,10 +77,11 @@ def of_tokens(
         if dataset not in ("", label):
             continue
         where = folder(planner, label, digest)
-        subject = Subject(label, where, made, item, words, record["spec"]["items"][item], longest)
+        recipe = part_key(record["preimage"], "data", "", record["preimage"]["fields"]["items"][item])
+        subject = Subject(label, where, made, item, words, record["spec"]["items"][item], longest, recipe)
         ledgers = ledger_of(_maker(planner, label, digest)) | _ledger_of_reader(reader, label)
         later = _later(planner, record["label"], label, digest)
-        out.append(Shown(subject, digest, reader.label, [*(remarks or []), *later], ledgers, bound))
+        out.append(shown_as(subject, digest, [*(remarks or []), *later], ledgers, reader.label, bound))
     return out
 
 
@@ -94,7 +98,7 @@ def _as_they_are(planner: Planner, reader: Found, dataset: str) -> list[Shown]:
         record = need_record(found)
         digest = record["outputs"][edge.output or "main"]
         subject = Subject(edge.action, folder(planner, edge.action, digest), tokenizer=words, longest=longest)
-        out.append(Shown(subject, digest, reader.label, earlier(found, record), ledger_of(record), bound))
+        out.append(shown_as(subject, digest, earlier(found, record), ledger_of(record), reader.label, bound))
     return out
 
 

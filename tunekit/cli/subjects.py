@@ -12,6 +12,7 @@ from tunekit.cli.readers import (
     folder,
     ledger_of,
     of_tokens,
+    shown_as,
     tokens_of,
     with_reader,
 )
@@ -22,25 +23,27 @@ from tunekit.plan.planner import Planner
 from tunekit.question import Subject
 
 
-def shown(planner: Planner, target: str, reader: str) -> list[Shown]:
-    """The datasets to look at. UsageError `wrong-kind`, `not-read`, `not-built`; StoreError `missing-artifact`."""
+def shown(planner: Planner, target: str, reader: str) -> tuple[list[Shown], list[Shown]]:
+    """Nothing, and the datasets to look at. UsageError `wrong-kind`, `not-read`, `not-built`; StoreError
+    `missing-artifact`."""
     dataset, reader = _roles(target, reader)
     if reader:
-        return with_reader(planner, find(planner, reader), dataset)
+        return [], with_reader(planner, find(planner, reader), dataset)
     found = find(planner, dataset)
     record = need_record(found)
-    return [_alone(planner, record, earlier(found, record))]
+    return [], [_alone(planner, record, earlier(found, record))]
 
 
-def compared(planner: Planner, target: str, reader: str) -> tuple[list[Shown], list[Shown], list[str]]:
-    """The datasets of the last two different results: old, new (in the same order), and remarks on what else changed.
+def compared(planner: Planner, target: str, reader: str) -> tuple[list[Shown], list[Shown]]:
+    """The datasets of the last two different results: old, new, in the same order.
 
     UsageError `nothing-to-compare` and those of `shown`.
     """
     dataset, reader = _roles(target, reader)
     if not reader:
         old, new = _newest_two(find(planner, dataset))
-        return [_alone(planner, old)], [_alone(planner, new)], []
+        was, now = _alone(planner, old), _alone(planner, new)
+        return [was], [_changed(was, now)]
     found = find(planner, reader)
     check_read(planner, found, dataset)
     tokens = tokens_of(found)
@@ -50,10 +53,24 @@ def compared(planner: Planner, target: str, reader: str) -> tuple[list[Shown], l
         )
     pair = _newest_two(find(planner, tokens))
     before, after = (_by_name(of_tokens(planner, found, record, dataset)) for record in pair)
-    both = [name for name in after if name in before]
     remarks = sorted(f"{label} is new in {reader}" for label, _ in after.keys() - before.keys())
     remarks += sorted(f"{label} is no longer read by {reader}" for label, _ in before.keys() - after.keys())
-    return [before[name] for name in both], [after[name] for name in both], remarks + _other_changes(*pair)
+    both = [name for name in after if name in before]
+    if not both:
+        raise UsageError(f"{tokens} has other datasets now", slug="nothing-to-compare", hint="; ".join(remarks))
+    return [before[name] for name in both], [_changed(before[name], after[name], tokens, remarks) for name in both]
+
+
+def _changed(old: Shown, new: Shown, tokens: str = "", remarks: list[str] | None = None) -> Shown:
+    """With what changed beside rows."""
+    was, now = old.subject, new.subject
+    found = ["the tokenizer changed too"] if was.tokenizer != now.tokenizer else []
+    if was.settings != now.settings:
+        found.append(f"settings changed too (tunekit diff {tokens})")
+    head = new.head
+    title = f"{head.title}: what changed"
+    remarks = [*head.remarks, *(remarks or []), *found]
+    return new._replace(head=head._replace(title=title, remarks=remarks, ledgers={}, before=old.head.digest))
 
 
 def _roles(target: str, reader: str) -> tuple[str, str]:
@@ -85,7 +102,7 @@ def _whole(text: str) -> str:
 def _alone(planner: Planner, record: dict[str, Any], remarks: list[str] | None = None) -> Shown:
     label, digest = record["label"], record["outputs"]["main"]
     subject = Subject(label, folder(planner, label, digest))
-    return Shown(subject, digest, remarks=remarks or [], ledgers=ledger_of(record))
+    return shown_as(subject, digest, remarks or [], ledger_of(record))
 
 
 def _newest_two(found: Found) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,16 +115,6 @@ def _newest_two(found: Found) -> tuple[dict[str, Any], dict[str, Any]]:
                 return old, new
     hint = "change something and build; --diff compares the last two different results"
     raise UsageError(f"{found.label} has had one result only", slug="nothing-to-compare", hint=hint)
-
-
-def _other_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What of tokens changed beside rows."""
-    label = new["label"]
-    was, now = (record["inputs"]["tokenizer"][0] for record in (old, new))
-    found = [f"the tokenizer changed too ({now['label']})"] if was["digest"] != now["digest"] else []
-    if old["spec"] != new["spec"]:
-        found.append(f"settings changed too (tunekit diff {label})")
-    return found
 
 
 def _by_name(found: list[Shown]) -> dict[tuple[str, int], Shown]:

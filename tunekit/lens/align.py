@@ -1,15 +1,15 @@
 """Which rows of two datasets are the same, by digests alone: what went, what came, what stands in another's place.
 
-Chunks that both have cost nothing. Rows of the others are matched by their digests (the k-th of equal ones with the
-k-th), the longest run of matches that rises on both sides holds its place, and what lies between two of these is
-paired one by one: an edit where both sides have a row there.
+The k-th of equal rows is matched with the k-th; the longest run of matches that rises on both sides holds its place.
+What lies between two of these is paired one by one where both sides have equally many there (rows were edited), and
+has gone and come where they have not.
 """
 
 from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,39 +23,37 @@ Keys = NDArray[np.uint8]  # [n, KEY]
 
 
 class Side(NamedTuple):
-    """The atoms of one side in order: `keys[i]` names atom i, which is `rows[i]` rows: one row, or a piece of the
-    dataset that both sides have equally often. `first[i]`: the number of the atom's row, where it is one row."""
+    """The atoms of one side in order. `keys[i]` names atom i: `rows[i]` rows from number `first[i]` on; that is one
+    row, or a whole piece of the dataset that both sides have equally often."""
 
     keys: Keys
     first: Places
     rows: Places
 
 
-class Gap(NamedTuple):
-    """Rows between two that hold their place: gone from the old side, come to the new one; in order."""
-
-    gone: list[int]
-    come: list[int]
-
-
 class Alignment(NamedTuple):
-    """`same`: rows that both have, in one order. `moved`: rows that both have, elsewhere."""
+    """`kept`: [k, 2], the old and the new number of every row that both have, rising on the old side; `moved`: how
+    many of them stand in another order. `changes`: [k, 2] in order, edited rows; -1 where a side has none."""
 
-    same: int
+    kept: Places
     moved: int
-    gaps: list[Gap]
+    changes: Places
 
 
 def align(old: Side, new: Side) -> Alignment:
-    """Law: rows gone and come are the difference of both sides as multisets of keys."""
+    """Law: `kept` are the rows that both sides have as multisets of keys; `changes` has all others once."""
     there = _matches(old.keys, new.keys)  # of every old atom its place on the new side, or -1
     matched = np.flatnonzero(there >= 0)
-    stays = np.zeros(len(there), dtype=bool)
-    stays[matched[_longest_rise(there[matched].tolist())]] = True
-    only = np.ones(len(new.keys), dtype=bool)
-    only[there[matched]] = False
-    same = int(old.rows[stays].sum())
-    return Alignment(same, int(old.rows[matched].sum()) - same, list(_gaps(old, new, there, stays, only)))
+    fixed = matched[_longest_rise(there[matched].tolist())]
+    counts = old.rows[matched]
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    kept = [np.repeat(side.first[at], counts) + within for side, at in ((old, matched), (new, there[matched]))]
+    gone = np.flatnonzero(there < 0)
+    come = np.setdiff1d(np.arange(len(new.keys)), there)
+    # the number of fixed atoms in front of an atom says in which gap it is
+    gaps = np.searchsorted(fixed, gone), np.searchsorted(there[fixed], come)
+    changes = _changes(old.first[gone], gaps[0], new.first[come], gaps[1], len(fixed) + 1)
+    return Alignment(np.stack(kept, 1), int(counts.sum() - old.rows[fixed].sum()), changes)
 
 
 def _matches(old: Keys, new: Keys) -> Places:
@@ -89,30 +87,22 @@ def _longest_rise(places: Sequence[int]) -> list[int]:
     before = [-1] * len(places)
     for i, place in enumerate(places):
         length = bisect_left(ends, place)
-        if length == len(ends):
-            ends.append(place)
-            at.append(i)
-        else:
-            ends[length], at[length] = place, i
+        ends[length : length + 1], at[length : length + 1] = [place], [i]
         before[i] = at[length - 1] if length else -1
     out = []
-    i = at[-1] if at else -1
+    i = at[-1]
     while i >= 0:
         out.append(i)
         i = before[i]
     return out[::-1]
 
 
-def _gaps(old: Side, new: Side, there: Places, stays: NDArray[np.bool_], come: NDArray[np.bool_]) -> Iterator[Gap]:
-    """What only one side has, gap by gap."""
-    fixed = np.flatnonzero(stays)
-    gone = np.flatnonzero(there < 0)
-    came = np.flatnonzero(come)
-    # the number of fixed atoms in front of an atom says in which gap it is
-    left = np.searchsorted(fixed, gone)
-    right = np.searchsorted(there[fixed], came)
-    for gap in np.unique(np.concatenate([left, right])).tolist():
-        yield Gap(
-            old.first[gone[slice(*np.searchsorted(left, [gap, gap + 1]))]].tolist(),
-            new.first[came[slice(*np.searchsorted(right, [gap, gap + 1]))]].tolist(),
-        )
+def _changes(gone: Places, left: Places, come: Places, right: Places, gaps: int) -> Places:
+    """Rows that only one side has, each with its gap, as edits or as changes of one side, gap by gap."""
+    even = np.bincount(left, minlength=gaps) == np.bincount(right, minlength=gaps)
+    a, b = even[left], even[right]
+    edited = np.stack([gone[a], come[b]], 1)
+    removed = np.stack([gone[~a], np.full((~a).sum(), -1)], 1)
+    added = np.stack([np.full((~b).sum(), -1), come[~b]], 1)
+    order = np.argsort(np.concatenate([left[a], left[~a], right[~b]]), kind="stable")
+    return np.concatenate([edited, removed, added])[order]

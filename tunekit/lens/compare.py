@@ -1,7 +1,8 @@
-"""Two results of a dataset compared: which rows came, went or changed, and the same of their tokens."""
+"""Two results of a dataset compared: which rows came, went or changed, and what that made of their tokens."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import Any
@@ -11,65 +12,67 @@ import numpy as np
 from tunekit.data.columns import Row
 from tunekit.data.rowset import Dataset, open_dataset
 from tunekit.lens.align import Alignment, align
-from tunekit.lens.fields import CHARACTERS, Cutter
-from tunekit.lens.look import TOKENS
-from tunekit.lens.pairs import Change, changes, leaves, rows_alike, texts_alike
+from tunekit.lens.fields import CHARACTERS, Cutter, leaves
+from tunekit.lens.look import TOKENS, Answer
 from tunekit.lens.pieces import MASKED, TRAINED, Piece
 from tunekit.lens.reader import Reader
-from tunekit.lens.rows import rows_of
-from tunekit.lens.sides import Shared, TokenSide, row_side, token_side
+from tunekit.lens.rows import Places, rows_of
+from tunekit.lens.sides import row_side, token_keys
 from tunekit.lens.tokens import Stored
 from tunekit.lens.tokens import rows as token_rows
 from tunekit.question import Question, Subject
 
 CONTEXT = 6  # tokens around a change
 
-Answer = dict[str, Any]
-
 
 def compare(question: Question, before: Subject, after: Subject) -> Iterator[Answer]:
     """The rows, then (where both sides have such) the tokens. Raises ActionError of the openers."""
     old, new = open_dataset(before.dataset), open_dataset(after.dataset)
     yield {"type": "subject", "label": after.label, "form": new.shape, "rows": new.rows}
-    yield from _rows(question, old, new)
-    if before.tokens and after.tokens:
-        yield from _tokens(question, Reader(before, old), Reader(after, new))
-
-
-def _rows(question: Question, old: Dataset, new: Dataset) -> Iterator[Answer]:
-    shared = Shared.of([c.digest for c in old.chunk_list], [c.digest for c in new.chunk_list])
+    shared = _shared([c.digest for c in old.chunk_list], [c.digest for c in new.chunk_list])
     found = align(row_side(old, shared), row_side(new, shared))
+    pieces = [shared.total(), len(new.chunk_list)]
+    yield {**_counts("rows", found.changes), "before": old.rows, "after": new.rows, "same": len(found.kept),
+           "moved": found.moved, "pieces": pieces}  # fmt: skip
+    yield from _row_changes(question, old, new, found.changes[: question.limit])
+    if before.tokens and after.tokens:
+        alike = before.recipe == after.recipe  # then the same rows have the same tokens
+        yield from _tokens(question, Reader(before, old), Reader(after, new), found, alike=alike)
 
-    def read(dataset: Dataset, numbers: list[int]) -> dict[int, Row]:
-        return dict(rows_of(dataset, np.array(sorted(numbers), np.int64)))
 
-    all_changes = changes(found.gaps, lambda n: read(old, n), lambda n: read(new, n), rows_alike)
-    yield {**_counts("rows", shared, found, all_changes), "before": old.rows, "after": new.rows}
-    shown = all_changes[: question.limit]
-    gone = read(old, [c.before for c in shown if c.before is not None])
-    come = read(new, [c.after for c in shown if c.after is not None])
-    for change in shown:
+def _shared(old: list[str], new: list[str]) -> Counter[str]:
+    """How often both have each digest."""
+    return Counter(old) & Counter(new)
+
+
+def _counts(of: str, changes: Places) -> Answer:
+    gone, come = changes[:, 0] >= 0, changes[:, 1] >= 0
+    counts = {"added": ~gone, "removed": ~come, "edited": gone & come}
+    return {"type": "compared", "of": of, **{name: int(which.sum()) for name, which in counts.items()}}
+
+
+def _head(of: str, before: int, after: int) -> Answer:
+    what = "added" if before < 0 else "removed" if after < 0 else "edited"
+    numbers = {"before": before if before >= 0 else None, "after": after if after >= 0 else None}
+    return {"type": "change", "of": of, "what": what, **numbers}
+
+
+def _numbers(changes: Places, side: int) -> Places:
+    """The rows of a side that changes name, rising."""
+    numbers = changes[:, side]
+    return np.sort(numbers[numbers >= 0])
+
+
+def _row_changes(question: Question, old: Dataset, new: Dataset, changes: Places) -> Iterator[Answer]:
+    gone, come = dict(rows_of(old, _numbers(changes, 0))), dict(rows_of(new, _numbers(changes, 1)))
+    for before, after in changes.tolist():
         cutter = Cutter(None if question.full else CHARACTERS)
-        answer: Answer = {
-            "type": "change",
-            "of": "rows",
-            "what": change.what,
-            "before": change.before,
-            "after": change.after,
-        }
-        if change.before is not None and change.after is not None:
-            answer["leaves"] = _leaves(gone[change.before], come[change.after], cutter)
+        answer = _head("rows", before, after)
+        if before >= 0 and after >= 0:
+            answer["leaves"] = _leaves(gone[before], come[after], cutter)
         else:
-            row = gone[change.before] if change.before is not None else come[change.after or 0]
-            answer["fields"] = cutter.plain(row)
+            answer["fields"] = cutter.plain(gone[before] if before >= 0 else come[after])
         yield answer | {"cut": cutter.cut}
-
-
-def _counts(of: str, shared: Shared, found: Alignment, all_changes: list[Change]) -> Answer:
-    what = [change.what for change in all_changes]
-    counts = {name: what.count(name) for name in ("added", "removed", "edited")}
-    pieces = {"before": shared.before, "after": shared.after, "kept": shared.kept}
-    return {"type": "compared", "of": of, "same": found.same, "moved": found.moved, **counts, "pieces": pieces}
 
 
 def _leaves(old: Row, new: Row, cutter: Cutter) -> list[list[Any]]:
@@ -87,48 +90,52 @@ def _leaves(old: Row, new: Row, cutter: Cutter) -> list[list[Any]]:
     return out
 
 
-def _tokens(question: Question, old: Reader, new: Reader) -> Iterator[Answer]:
+def _tokens(question: Question, old: Reader, new: Reader, rows: Alignment, *, alike: bool) -> Iterator[Answer]:
+    """Of every row and what it became; of rows that changed alone, where the recipes are `alike`."""
     before, after = old.tokens, new.tokens
     assert before is not None and after is not None
-    shared = Shared.of([p.digest for p in before.parts], [p.digest for p in after.parts])
-    left, right = token_side(before, shared), token_side(after, shared)
-    found = align(left.side, right.side)
-
-    def read(reader: Reader, numbers: list[int]) -> dict[int, Stored]:
-        assert reader.tokens is not None
-        return token_rows(reader.tokens, np.array(sorted(numbers), np.int64))
-
-    all_changes = changes(
-        found.gaps, lambda n: read(old, n), lambda n: read(new, n), lambda a, b: texts_alike(a[0], b[0])
-    )
+    pairs = rows.changes if alike else _in_order(np.concatenate([rows.kept, rows.changes]))
+    left, right = (token_keys(t, _numbers(pairs, s) if alike else None) for s, t in enumerate((before, after)))
+    at = np.stack([left.at(pairs[:, 0]), right.at(pairs[:, 1])], 1)
+    both = (at >= 0).all(1)
+    same, same_ids = (_equal(a, b, at) & both for a, b in ((left.both, right.both), (left.ids, right.ids)))
+    changed = (at >= 0).any(1) & ~same
+    changes = np.where(at >= 0, pairs, -1)[changed]
+    counts = _counts("tokens", changes)
+    parts = _shared([p.digest for p in before.parts], [p.digest for p in after.parts])
     yield {
-        **_counts("tokens", shared, found, all_changes),
+        **counts,
         "before": before.row_count,
         "after": after.row_count,
-        "masks_only": sum(_same_ids(left, right, change) for change in all_changes),
+        "same": before.row_count - counts["edited"] - counts["removed"],
+        "moved": 0,
+        "pieces": [parts.total(), len(after.parts)],
+        "masks_only": int(same_ids[changed].sum()),
         "totals": [[before.tokens, before.labelled], [after.tokens, after.labelled]],
     }
-    shown = all_changes[: question.limit]
-    gone = read(old, [c.before for c in shown if c.before is not None])
-    come = read(new, [c.after for c in shown if c.after is not None])
-    for change in shown:
-        a = _pieces(old, gone.get(change.before) if change.before is not None else None)
-        b = _pieces(new, come.get(change.after) if change.after is not None else None)
-        most = None if question.full else TOKENS
-        yield {
-            "type": "change",
-            "of": "tokens",
-            "what": change.what,
-            **change._asdict(),
-            "runs": runs(a[:most], b[:most]),
-            "cut": most is not None and max(len(a), len(b)) > most,
-        }
+    yield from _token_changes(question, old, new, changes[: question.limit])
 
 
-def _same_ids(old: TokenSide, new: TokenSide, change: Change) -> bool:
-    if change.before is None or change.after is None:
-        return False
-    return old.ids_of(change.before) == new.ids_of(change.after)
+def _in_order(pairs: Places) -> Places:
+    """By the new number, or the old one where there is none."""
+    return pairs[np.argsort(np.where(pairs[:, 1] >= 0, pairs[:, 1], pairs[:, 0]), kind="stable")]
+
+
+def _equal(left: Any, right: Any, at: Places) -> Any:
+    """Whether keys at these places are equal; anything where a place is -1."""
+    if not len(left) or not len(right):
+        return np.zeros(len(at), bool)
+    return (left[at[:, 0]] == right[at[:, 1]]).all(1)
+
+
+def _token_changes(question: Question, old: Reader, new: Reader, changes: Places) -> Iterator[Answer]:
+    assert old.tokens is not None and new.tokens is not None
+    gone, come = token_rows(old.tokens, _numbers(changes, 0)), token_rows(new.tokens, _numbers(changes, 1))
+    most = None if question.full else TOKENS
+    for before, after in changes.tolist():
+        a, b = _pieces(old, gone.get(before)), _pieces(new, come.get(after))
+        cut = most is not None and max(len(a), len(b)) > most
+        yield _head("tokens", before, after) | {"runs": runs(a[:most], b[:most]), "cut": cut}
 
 
 def _pieces(reader: Reader, stored: Stored | None) -> list[Piece]:

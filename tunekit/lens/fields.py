@@ -52,3 +52,14 @@ class Cutter:
         self.cut = self.cut or bool(start)
         lead = "…" if start else ""
         return lead + old[start:], lead + new[start:]
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """What a row is made of: `messages[0].content` → its value. Empty lists and tables are leaves; null is nothing."""
+    if isinstance(value, dict) and value:
+        found = [(f"{path}.{name}" if path else str(name), item) for name, item in value.items()]
+    elif isinstance(value, list) and value:
+        found = [(f"{path}[{number}]", item) for number, item in enumerate(value)]
+    else:
+        return {} if value is None else {path: value}
+    return {name: leaf for inner, item in found for name, leaf in leaves(item, inner).items()}

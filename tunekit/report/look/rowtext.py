@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tunekit.report.look.visible import lined
+
 _SHORT = 80  # characters of a value that stands beside its name
 
 
@@ -27,7 +29,7 @@ def _message(message: dict[str, Any]) -> list[str]:
 
 def _named(name: str, value: Any) -> list[str]:
     name = name.replace("\n", "\\n")
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = lined(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     if "\n" not in text and len(text) <= _SHORT:
         return [f"{name}: {text}" if text else f"{name}:"]
     return [f"{name}:", *(f"  {line}" for line in text.split("\n"))]

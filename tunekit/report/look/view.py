@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Head(NamedTuple):
-    """What is known of a dataset before its artifacts are read."""
-
-    title: str
-    digest: str
-    reader: str = ""
-    remarks: list[str] = []
-    ledgers: dict[str, Any] = {}
-    bound: str = ""
+from tunekit.report.look.blocks import Block, Head, blocks
 
 
 class View:
-    """Hands every answer to `on_<type>`; a view has one for each type."""
+    """Hands every answer's blocks to `draw`."""
 
     def __init__(self) -> None:
         self.head = Head("", "")
-        self.number = 0
         self.rows = 0  # of the dataset at hand
 
     def begin(self, head: Head) -> None:
         self.head = head
-        self.number += 1
 
     def take(self, answer: dict[str, Any]) -> None:
         if answer["type"] == "subject":
             self.rows = answer["rows"]
-        getattr(self, "on_" + answer["type"])(answer)
+        for block in blocks(answer, self.head, self.rows):
+            self.draw(block)
 
-    def close(self) -> None:
-        """All answers have come."""
+    def draw(self, block: Block) -> None:
+        raise NotImplementedError
 
 
 class Collected(View):

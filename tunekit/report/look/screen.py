@@ -1,0 +1,111 @@
+"""`inspect` in a terminal, wrapped to its width, in colour; or as plain lines, with marks in place of colours."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tunekit.report.look.blocks import Block, Body, Folded, Grid, Legend, Note, Title, Tokens
+from tunekit.report.look.view import View
+from tunekit.report.look.visible import pieces_spaced, visible
+from tunekit.report.look.words import plural
+
+_STYLES = {"trained": "black on green", "masked": "", "straddling": "black on yellow"}
+_SPECIAL = {"trained": "bold black on bright_green", "masked": "bold magenta", "straddling": "bold black on yellow"}
+_BRACKETS = {"trained": "⟦⟧", "masked": "", "straddling": "⟪⟫"}
+_SIGNS = {"same": ("", ""), "removed": ("- ", "red"), "added": ("+ ", "green")}
+_ENDLESS = 1 << 20  # columns of what is no terminal: what reads it finds a row's line as it is
+
+
+class Screen(View):
+    """Draws the answers as they come."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
+        self._console = console or Console(highlight=False, markup=False, emoji=False)
+        self._coloured = self._console.color_system is not None and not self._console.no_color
+        self._wrapped = self._console.is_terminal
+        if not self._wrapped:
+            self._console.width = _ENDLESS
+        self._begun = self._told = False  # whether there is anything above; whether the legend was shown
+
+    def draw(self, block: Block) -> None:
+        match block:
+            case Title():
+                if self._begun:
+                    self._say(Text())
+                self._begun = True
+                self._say(self._words(block.text, "bold").append("  " * bool(block.about) + _line(block.about)), lead=0)
+            case Grid():
+                self._grid(block)
+            case Note():
+                self._say(self._words(block.text, "dim"))
+            case Folded() if block.instead:
+                self.draw(Title(block.title, block.instead))
+            case Body():
+                self._signed(Text(visible(block.text)), block.what)
+            case Tokens():
+                self._tokens(block)
+            case Legend() if not self._told:
+                self._told = True
+                self._say(Text())
+                self._say(self.pieces(block.pieces).append(block.words), lead=0)
+
+    def _tokens(self, block: Tokens) -> None:
+        for what, found in block.runs:
+            if what == "skipped":
+                self._say(self._words(f"… {plural(found, 'token')}", "dim"))
+            else:
+                self._signed(self.pieces(found), what)
+
+    def pieces(self, pieces: list[Any]) -> Text:
+        """Tokens as text. Neighbours that are drawn alike are one stretch of it."""
+        out = Text()
+        shown = [(text, piece[2], piece[3]) for text, piece in zip(pieces_spaced(pieces), pieces, strict=True)]
+        if self._coloured:
+            for (flag, special), alike in groupby(shown, lambda piece: piece[1:]):
+                out.append("".join(text for text, *_ in alike), (_SPECIAL if special else _STYLES)[flag])
+        else:
+            for flag, alike in groupby(shown, lambda piece: piece[1]):
+                texts = (f"⟨{text}⟩" if special else text for text, _, special in alike)
+                out.append(_BRACKETS[flag][:1] + "".join(texts) + _BRACKETS[flag][1:])
+        return out[:-1] if out.plain.endswith("\n") else out
+
+    def _grid(self, block: Grid) -> None:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        widest = max((len(line) for line in block.lines), default=0)
+        for place in range(widest):
+            table.add_column(overflow="fold", no_wrap=place == 0 or (widest > 2 and place == widest - 1))
+        for cells in block.lines:
+            table.add_row(*(Text(_line(cell)) for cell in cells))
+        with self._console.capture() as drawn:
+            self._console.print(table, width=self._width(2))
+        for line in re.sub(" +$", "", drawn.get(), flags=re.M).splitlines():
+            self._say(Text(line))
+
+    def _signed(self, text: Text, what: str) -> None:
+        """The lines of a text, each with the sign of a change."""
+        sign, style = _SIGNS[what]
+        for line in text.split("\n", allow_blank=True):
+            lead = Text("  " + sign, style)
+            for part in line.wrap(self._console, self._width(len(lead)), overflow="fold") if self._wrapped else [line]:
+                self._say(lead + part, lead=0)
+
+    def _words(self, text: str, style: str) -> Text:
+        return Text(_line(text), style if self._coloured else "")
+
+    def _width(self, lead: int) -> int:
+        return max(self._console.width - lead, 20) if self._wrapped else _ENDLESS
+
+    def _say(self, text: Text, lead: int = 2) -> None:
+        self._console.print(Text(" " * lead) + text if text.plain else text, soft_wrap=True)
+
+
+def _line(text: str) -> str:
+    """Names and remarks stay on their line, whatever a stranger calls a column."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
