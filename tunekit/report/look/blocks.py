@@ -79,12 +79,11 @@ class Legend(NamedTuple):
 
     pieces: list[list[Any]] = [
         ["trained", [], "trained", False],
-        [" masked ", [], "masked", False],
+        ["masked", [], "masked", False],
         ["special token", [], "masked", True],
-        [" ", [], "masked", False],
         ["straddles an edge: not trained", [], "straddling", False],
+        ["␣ ⇥ ↵ white space", [], "masked", False],
     ]
-    words: str = "  ␣ ⇥ ↵ white space"
 
 
 Block = Title | Grid | Body | Tokens | Note | Folded | Legend
@@ -96,7 +95,7 @@ def blocks(answer: dict[str, Any], head: Head, rows: int) -> Iterator[Block]:
     if kind == "subject":
         yield Title(head.title, top=True)
         more = f" in {plural(answer['chunks'], 'chunk')} ({size(answer['bytes'])})" if "chunks" in answer else ""
-        digests = " → ".join(short(digest) for digest in (head.before, head.digest) if digest)
+        digests = " → ".join(short(digest) for digest in dict.fromkeys((head.before, head.digest)) if digest)
         facts = [("form", answer["form"]), ("rows", count(answer["rows"]) + more), ("artifact", digests)]
         yield Grid([*facts, *(("note", remark) for remark in head.remarks)])
     elif kind == "columns":
@@ -234,7 +233,7 @@ def with_ids(runs: list[list[Any]]) -> list[list[Any]]:
 
 
 def _shown(pieces: list[Any]) -> list[Any]:
-    return ["".join(piece[0] for piece in pieces), [piece[2] for piece in pieces]]
+    return [(character, flag) for text, _, flag, _ in pieces for character in text]
 
 
 def _numbered(pieces: list[Any]) -> list[Any]:

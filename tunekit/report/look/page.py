@@ -37,12 +37,13 @@ class Page(View):
     def __init__(self, title: str, write: Callable[[str], object]) -> None:
         super().__init__()
         self._write = write
+        legend = " ".join(_piece(piece, text(piece[0])) for piece in Legend().pieces)
         self._write(
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{text(title)}</h1>\n"
-            f"<p>{_pieces(Legend().pieces)}{Legend().words}</p>\n"
+            f"<p>{legend}</p>\n"
         )
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class Screen(View):
             case Legend() if not self._told:
                 self._told = True
                 self._say(Text())
-                self._say(self.pieces(block.pieces).append(block.words), lead=0)
+                self._say(Text("  ").join(self._painted([piece], [piece[0]]) for piece in block.pieces), lead=0)
 
     def _tokens(self, block: Tokens) -> None:
         for what, found in block.runs:
@@ -64,17 +64,22 @@ class Screen(View):
                 self._signed(self.pieces(found), what)
 
     def pieces(self, pieces: list[Any]) -> Text:
-        """Tokens as text. Neighbours that are drawn alike are one stretch of it."""
+        """Tokens as text."""
+        out = self._painted(pieces, pieces_spaced(pieces))
+        return out[:-1] if out.plain.endswith("\n") else out
+
+    def _painted(self, pieces: list[Any], texts: list[str]) -> Text:
+        """Neighbours that are drawn alike are one stretch of text."""
+        shown = [(text, flag, special) for text, (_, _, flag, special) in zip(texts, pieces, strict=True)]
         out = Text()
-        shown = [(text, piece[2], piece[3]) for text, piece in zip(pieces_spaced(pieces), pieces, strict=True)]
         if self._coloured:
             for (flag, special), alike in groupby(shown, lambda piece: piece[1:]):
                 out.append("".join(text for text, *_ in alike), (_SPECIAL if special else _STYLES)[flag])
-        else:
-            for flag, alike in groupby(shown, lambda piece: piece[1]):
-                texts = (f"⟨{text}⟩" if special else text for text, _, special in alike)
-                out.append(_BRACKETS[flag][:1] + "".join(texts) + _BRACKETS[flag][1:])
-        return out[:-1] if out.plain.endswith("\n") else out
+            return out
+        for flag, alike in groupby(shown, lambda piece: piece[1]):
+            inner = "".join(f"⟨{text}⟩" if special else text for text, _, special in alike)
+            out.append(_BRACKETS[flag][:1] + inner + _BRACKETS[flag][1:])
+        return out
 
     def _grid(self, block: Grid) -> None:
         table = Table.grid(padding=(0, 2, 0, 0))

@@ -31,8 +31,9 @@ def spaced(text: str, before: str = "", behind: str = "") -> str:
 
 
 def lined(text: str) -> str:
-    """`spaced`, for text of which every line is shown on a line."""
-    return spaced(text).replace(END + "\n", "\n")
+    """`spaced`, for text of which every line is shown on a line: an end of one is seen only at the end of the text."""
+    shown = spaced(text).replace(END + "\n", "\n")
+    return shown[:-1] + END if shown.endswith("\n") else shown
 
 
 def pieces_spaced(pieces: list[list[Any]]) -> list[str]:
