@@ -121,12 +121,12 @@ class TestDataset:
     def test_columns_ledger_and_rows(self, built):
         out = looked(built, "dataset:chat", "--limit", "2")
         assert re.search(r"rows +30 in 1 chunk", out)
-        assert "columns (all 30 rows)" in out
-        assert re.search(r"messages +list +1 … 2 items, median 2  ▕▁█▏", out)
+        assert "columns  all 30 rows" in out
+        assert re.search(r"messages +list +1 … 2 items, median 2 +▕▁█▏", out)
         assert re.search(r"messages\[\]\.role +string +user 30, assistant 29", out)
         assert re.search(r"tag +string +even 15, odd 15", out)
         assert "ledger of dataset:chat" in out and re.search(r"read +30", out)
-        assert "row 0\n  messages:\n    user: word 0? <|im_end|>\n    assistant:\n      it is 0\n" in out
+        assert "row 0\n  messages:\n    user: word 0? <|im_end|>\n    assistant: it is 0↵\n  tag: even\n" in out
         assert "row 15\n" in out and out.count("\nrow ") == 2
 
     def test_json(self, built):
@@ -152,7 +152,7 @@ class TestDataset:
         assert found["searched"] == {"rows": 30, "found": 3, "stopped": True}
         out = looked(built, "dataset:chat", "--grep", "IT IS 16\n", "-i")
         assert re.findall(r"^row (\d+)", out, re.M) == ["4"]
-        assert out.endswith("1 row found, 30 rows searched\n")
+        assert out.endswith("1 row found  30 rows searched\n")
         assert "0 rows found" in looked(built, "dataset:chat", "--grep", "IT IS 16\n")
         assert "--row N" in failed(built.run("inspect", "dataset:numbers", "--grep", "1"), "nothing-to-search")
 
@@ -160,7 +160,7 @@ class TestDataset:
         copied.rows("numbers.jsonl", [{"text": "a" * 9000 + "NEEDLE" + "b" * 9000}])
         copied.build("dataset:numbers")
         out = looked(copied, "dataset:numbers", "--grep", "NEEDLE")
-        assert "NEEDLE" in out and len(out) < 6000 and "(cut; --full shows all of it)" in out
+        assert "NEEDLE" in out and len(out) < 6000 and "cut; --full shows all of it" in out
         out = looked(copied, "dataset:numbers", "--row", "0", "--full")
         assert "a" * 9000 + "NEEDLE" in out and "cut" not in out
 
@@ -168,8 +168,8 @@ class TestDataset:
         copied.rows("numbers.jsonl", [{"n": i} for i in range(10_050)])
         copied.build("dataset:numbers")
         out = looked(copied, "dataset:numbers", "--limit", "0")
-        assert "columns (10,000 of 10,050 rows, evenly spread; --all: every row)" in out
-        assert "columns (all 10,050 rows)" in looked(copied, "dataset:numbers", "--limit", "0", "--all")
+        assert "columns  10,000 of 10,050 rows, evenly spread; --all: every row" in out
+        assert "columns  all 10,050 rows" in looked(copied, "dataset:numbers", "--limit", "0", "--all")
 
 
 class TestWithAReader:
@@ -177,8 +177,8 @@ class TestWithAReader:
         out = looked(built, "dataset:chat", "--with", "run:sft", "--row", "3")
         assert "dataset:chat as run:sft reads it" in out
         want = (
-            "  ⟨<|im_start|>⟩user\n  word 3? ⟨<|im_end|>⟩⟨<|im_end|>⟩\n  ⟨<|im_start|>⟩assistant\n"
-            "  ⟦it is 9\n  word word word ⟨<|im_end|>⟩⟧\n"
+            "  ⟨<|im_start|>⟩user↵\n  word 3?␣⟨<|im_end|>⟩⟨<|im_end|>⟩↵\n  ⟨<|im_start|>⟩assistant↵\n"
+            "  ⟦it is 9↵\n  word word word␣⟨<|im_end|>⟩⟧↵\n"
         )
         assert want in out
 
@@ -193,13 +193,13 @@ class TestWithAReader:
             for s in found["samples"]
             if not s["left_out"]
         ]
-        assert len(shown) == 29 and shown == [tuple(row) for row in stored]
+        assert len(shown) == 29 and shown == [tuple(map(tuple, row)) for row in stored]
         assert found["tokens"]["tokens"] == sum(len(ids) for ids, _ in stored)
         assert found["tokens"]["spreads"]["trained"]["max"] == max(sum(on) for _, on in stored)
 
     def test_figures_ledger_and_template(self, built):
         out = looked(built, "dataset:chat", "--with", "run:sft", "--limit", "0")
-        assert re.search(r"rows +29 rows", out)
+        assert re.search(r"^  rows +29$", out, re.M)
         assert re.search(r"tokens +[\d,]+, of them [\d,]+ trained \(\d+\.\d%\)", out)
         assert re.search(r"longest +row 29", out)
         assert re.search(r'too long +\d+ rows \(sequence_len = 64, overlong = "split"\)', out)
@@ -208,12 +208,12 @@ class TestWithAReader:
 
     def test_a_row_that_is_left_out_says_so_and_is_shown(self, built):
         out = looked(built, "dataset:chat", "--with", "run:sft", "--row", "7")
-        assert "0 trained  left out: no token of it would be trained" in out
-        assert "word 7? ⟨<|im_end|>⟩⟨<|im_end|>⟩" in out and "⟦" not in out.partition("row 7")[2]
+        assert "0 trained; left out: no token of it would be trained" in out
+        assert "word 7?␣⟨<|im_end|>⟩⟨<|im_end|>⟩" in out and "⟦" not in out.partition("row 7")[2]
 
     def test_tokens_across_an_edge_are_marked(self, built):
         out = looked(built, "dataset:pieces", "--with", "run:sft", "--row", "0")
-        assert re.search(r"^  ⟪word⟫⟦ word", out, re.M)
+        assert re.search(r"^  ⟪word⟫⟦␣word⟧$", out, re.M)
 
     def test_a_reader_alone_is_all_that_it_reads(self, built):
         body = as_json(built, "run:sft", "--limit", "1")
@@ -234,7 +234,7 @@ class TestWithAReader:
         done = built.start("inspect", "dataset:chat", "--with", "run:sft", "--row", "3", FORCE_COLOR="1")
         out, err = done.communicate(timeout=60)
         assert done.returncode == 0, err
-        assert "\x1b[30;42mit\x1b[0m" in out and "⟦" not in out and "\x1b[1;35m<|im_start|>\x1b[0m" in out
+        assert "\x1b[30;42mit is 9↵\x1b[0m" in out and "⟦" not in out and "\x1b[1;35m<|im_start|>\x1b[0m" in out
         done = built.start("inspect", "dataset:chat", "--with", "run:sft", "--row", "3", NO_COLOR="1")
         assert "\x1b" not in done.communicate(timeout=60)[0]
 
@@ -277,7 +277,7 @@ class TestErrors:
 
     def test_an_artifact_that_is_gone(self, copied):
         """First the tokenizer, then the rows."""
-        for label in ("tokenizer:t", "dataset:chat"):
+        for label in ("dataset:chat", "tokenizer:t"):
             folder = Path(copied.run("path", label).out.strip())
             for link in [p for p in folder.rglob("*") if p.is_file()]:
                 link.resolve().unlink()
@@ -291,8 +291,6 @@ class TestErrors:
         size = real.stat().st_size
         real.chmod(0o644)
         real.write_bytes(b"x" * size)
-        answer = list(asking.ask(Question([Subject("dataset:x", str(folder))], limit=0))) if False else None
-        assert answer is None
         with pytest.raises(ActionError) as caught:
             list(asking.ask(Question([Subject("dataset:prompts", str(folder))])))
         assert caught.value.slug == "bad-chunk"
@@ -325,9 +323,7 @@ class TestDiff:
         copied.build("dataset:chat")
         out = looked(copied, "dataset:chat", "--diff")
         assert "rows  30 → 30 rows\n  1 added, 1 removed, 1 edited; 28 the same" in out
-        assert (
-            "rows: edited row 3\n  messages[1].content\n    - it is 9\n    - word word word \n    + it is nine\n" in out
-        )
+        assert "rows: edited row 3\n  messages[1].content\n  - it is 9\n  - word word word␣\n  + it is nine\n" in out
         assert "rows: added row 10\n  + messages:\n  +   user: all new\n" in out
         assert "rows: removed row 20\n" in out
         (found,) = as_json(copied, "dataset:chat", "--diff", "--limit", "2")["datasets"]
@@ -376,7 +372,7 @@ class TestDiff:
         copied.build("run:sft#tokens")
         (found,) = as_json(copied, "run:sft", "--diff")["datasets"]
         remarks = ["dataset:never is new in run:sft", "dataset:pieces is no longer read by run:sft"]
-        assert found["subject"]["label"] == "dataset:chat" and found["remarks"] == remarks
+        assert found["subject"]["label"] == "dataset:chat" and found["remarks"] == remarks  # its own settings stay
         assert found["tokens_compared"]["same"] == 29
 
 
@@ -398,7 +394,7 @@ class TestSafety:
             ["run:sft", "--json"],
             ["dataset:chat", "--grep", "it"],
         ):
-            process = copied.start("inspect", *words)
+            process = copied.start("inspect", *words, PYTHONSAFEPATH="1")
             out, err = process.communicate(timeout=60)
             assert process.returncode == 0 and out, err
         assert snapshot() == before
@@ -439,7 +435,7 @@ class TestPage:
         assert "<h2>dataset:chat as run:sft reads it</h2>" in page and "<h2>dataset:pieces as run:sft" in page
         assert re.search(r'<span class="trained" title="\d+">it</span>', page)
         assert re.search(r'<span class="straddling" title="\d+">word</span>', page)
-        assert "ledger of run:sft#tokens" in page and "<svg" in page and "im_start" in page
+        assert "ledger of run:sft#tokens" in page and "▕" in page and "im_start" in page
         assert page.count("<h3>row ") == 30 + 3
 
     def test_of_what_changed(self, copied, tmp_path):
@@ -447,7 +443,7 @@ class TestPage:
         copied.build("dataset:numbers")
         looked(copied, "dataset:numbers", "--diff", "--html", str(tmp_path / "page.html"))
         page = (tmp_path / "page.html").read_text()
-        assert '<span class="removed">1</span>\n<span class="added">5</span>' in page
+        assert '<pre class="removed">\n1</pre>\n<pre class="added">\n5</pre>' in page
 
     def test_a_page_that_fails_leaves_nothing(self, built, tmp_path):
         file = tmp_path / "page.html"

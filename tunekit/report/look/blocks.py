@@ -81,7 +81,7 @@ class Legend(NamedTuple):
         ["trained", [], "trained", False],
         ["masked", [], "masked", False],
         ["special token", [], "masked", True],
-        ["straddles an edge: not trained", [], "straddling", False],
+        ["across an edge: masked", [], "straddling", False],
         ["␣ ⇥ ↵ white space", [], "masked", False],
     ]
 
@@ -116,7 +116,7 @@ def blocks(answer: dict[str, Any], head: Head, rows: int) -> Iterator[Block]:
         yield from _sample(answer)
     elif kind == "searched":
         stopped = "; stopped at --limit" if answer["stopped"] else ""
-        yield Title(f"{plural(answer['found'], 'row')} found", f"{count(answer['rows'])} searched{stopped}")
+        yield Title(f"{plural(answer['found'], 'row')} found", f"{plural(answer['rows'], 'row')} searched{stopped}")
     elif kind == "compared":
         yield Title(answer["of"], f"{count(answer['before'])} → {count(answer['after'])} rows")
         yield from map(Note, _compared(answer))

@@ -19,6 +19,7 @@ _STYLES = {"trained": "black on green", "masked": "", "straddling": "black on ye
 _SPECIAL = {"trained": "bold black on bright_green", "masked": "bold magenta", "straddling": "bold black on yellow"}
 _BRACKETS = {"trained": "⟦⟧", "masked": "", "straddling": "⟪⟫"}
 _SIGNS = {"same": ("", ""), "removed": ("- ", "red"), "added": ("+ ", "green")}
+_INDENT = Text("  ")
 _ENDLESS = 1 << 20  # columns of what is no terminal: what reads it finds a row's line as it is
 
 
@@ -40,11 +41,12 @@ class Screen(View):
                 if self._begun:
                     self._say(Text())
                 self._begun = True
-                self._say(self._words(block.text, "bold").append("  " * bool(block.about) + _line(block.about)), lead=0)
+                about = Text("  " + _line(block.about) if block.about else "")
+                self._wrap(self._words(block.text, "bold") + about, first=Text(), rest=Text("  "))
             case Grid():
                 self._grid(block)
             case Note():
-                self._say(self._words(block.text, "dim"))
+                self._wrap(self._words(block.text, "dim"))
             case Folded() if block.instead:
                 self.draw(Title(block.title, block.instead))
             case Body():
@@ -54,12 +56,12 @@ class Screen(View):
             case Legend() if not self._told:
                 self._told = True
                 self._say(Text())
-                self._say(Text("  ").join(self._painted([piece], [piece[0]]) for piece in block.pieces), lead=0)
+                self._say(Text("  ").join(self._painted([piece], [piece[0]]) for piece in block.pieces))
 
     def _tokens(self, block: Tokens) -> None:
         for what, found in block.runs:
             if what == "skipped":
-                self._say(self._words(f"… {plural(found, 'token')}", "dim"))
+                self._wrap(self._words(f"… {plural(found, 'token')}", "dim"))
             else:
                 self._signed(self.pieces(found), what)
 
@@ -91,15 +93,20 @@ class Screen(View):
         with self._console.capture() as drawn:
             self._console.print(table, width=self._width(2))
         for line in re.sub(" +$", "", drawn.get(), flags=re.M).splitlines():
-            self._say(Text(line))
+            self._say(_INDENT + Text(line) if line else Text())
 
     def _signed(self, text: Text, what: str) -> None:
         """The lines of a text, each with the sign of a change."""
         sign, style = _SIGNS[what]
         for line in text.split("\n", allow_blank=True):
             lead = Text("  " + sign, style)
-            for part in line.wrap(self._console, self._width(len(lead)), overflow="fold") if self._wrapped else [line]:
-                self._say(lead + part, lead=0)
+            self._wrap(line, lead, lead)
+
+    def _wrap(self, line: Text, first: Text = _INDENT, rest: Text = _INDENT) -> None:
+        """A line, on a terminal as many as it takes; `first` and `rest` stand in front of them."""
+        width = self._width(max(len(first), len(rest)))
+        for number, part in enumerate(line.wrap(self._console, width, overflow="fold") if self._wrapped else [line]):
+            self._say((rest if number else first) + part)
 
     def _words(self, text: str, style: str) -> Text:
         return Text(_line(text), style if self._coloured else "")
@@ -107,8 +114,8 @@ class Screen(View):
     def _width(self, lead: int) -> int:
         return max(self._console.width - lead, 20) if self._wrapped else _ENDLESS
 
-    def _say(self, text: Text, lead: int = 2) -> None:
-        self._console.print(Text(" " * lead) + text if text.plain else text, soft_wrap=True)
+    def _say(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True)
 
 
 def _line(text: str) -> str:
