@@ -7,7 +7,6 @@ has gone and come where they have not.
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -44,7 +43,8 @@ def align(old: Side, new: Side) -> Alignment:
     """Law: `kept` are the rows that both sides have as multisets of keys; `changes` has all others once."""
     there = _matches(old.keys, new.keys)  # of every old atom its place on the new side, or -1
     matched = np.flatnonzero(there >= 0)
-    fixed = matched[_longest_rise(there[matched].tolist())]
+    rising = bool((np.diff(there[matched]) > 0).all())
+    fixed = matched if rising else matched[_longest_rise(there[matched].tolist())]
     counts = old.rows[matched]
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     kept = [np.repeat(side.first[at], counts) + within for side, at in ((old, matched), (new, there[matched]))]
@@ -80,8 +80,6 @@ def _ranks(ids: Places) -> Places:
 
 def _longest_rise(places: Sequence[int]) -> list[int]:
     """Indices of a longest rising subsequence."""
-    if all(a < b for a, b in itertools.pairwise(places)):
-        return list(range(len(places)))
     ends: list[int] = []  # the least last place of a run of each length
     at: list[int] = []  # and where it is
     before = [-1] * len(places)

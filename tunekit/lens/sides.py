@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import xxhash
 
@@ -17,20 +17,24 @@ from tunekit.lens.align import KEY, Keys, Side
 from tunekit.lens.rows import Places
 from tunekit.lens.tokens import batches
 
+# exact, and the same whatever order a row's fields come in
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=str, order="deterministic")
+
 
 def row_side(dataset: Dataset, shared: Counter[str]) -> Side:
     """The rows of a dataset; a chunk that both sides have is taken as a whole, as often as both have it."""
     left = Counter(shared)
-    keys: list[bytes] = []
+    keys = bytearray()
     starts, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     first = 0
     for digest, table in dataset.chunks():
         whole = left[digest] > 0
         left[digest] -= whole
         if whole:
-            keys.append(bytes.fromhex(hex_of(digest))[:KEY])
+            keys += bytes.fromhex(hex_of(digest))[:KEY]
         else:
-            keys += [_key(json.dumps(bare(row), sort_keys=True, default=str).encode()) for row in iter_table(table)]
+            for row in iter_table(table):
+                keys += _key(_ENCODER.encode(bare(row)))
         starts.append(np.array([first]) if whole else np.arange(first, first + len(table)))
         rows.append(np.array([len(table)]) if whole else np.ones(len(table), np.int64))
         first += len(table)
@@ -62,19 +66,19 @@ class TokenKeys(NamedTuple):
 def token_keys(tokens: TokenSet, numbers: Places | None) -> TokenKeys:
     """Of these rows (rising; None: of all); parts without one of them are not read."""
     found = [np.zeros(0, np.int64)]
-    both: list[bytes] = []
-    ids: list[bytes] = []
+    both, ids = bytearray(), bytearray()
     for batch in batches(tokens, numbers):
         found.append(batch.numbers)
         flat, labels = batch.ids, batch.labels
         for start, stop in itertools.pairwise(batch.offsets.tolist()):
-            ids.append(_key(flat[start:stop].tobytes()))
-            both.append(_key(ids[-1] + labels[start:stop].tobytes()))
+            alone = _key(flat[start:stop].tobytes())
+            ids += alone
+            both += _key(alone + labels[start:stop].tobytes())
     return TokenKeys(np.concatenate(found), _keys(both), _keys(ids))
 
 
-def _keys(digests: list[bytes]) -> Keys:
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, KEY)
+def _keys(digests: bytearray) -> Keys:
+    return np.frombuffer(digests, np.uint8).reshape(-1, KEY)
 
 
 def _key(data: bytes) -> bytes:
