@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from tunekit.cli.reading import Found, attempt_of, find, lines_of, need_record, record_of
 from tunekit.derive import Action, Edge
 from tunekit.errors import StoreError, UsageError
-from tunekit.hashing import short
+from tunekit.hashing import digest_of, short
 from tunekit.plan.planner import Planner
-from tunekit.plan.preimage import part_key
 from tunekit.question import Subject
 from tunekit.report.look.blocks import Head
 from tunekit.store import artifacts, records
@@ -77,12 +76,18 @@ def of_tokens(
         if dataset not in ("", label):
             continue
         where = folder(planner, label, digest)
-        recipe = part_key(record["preimage"], "data", "", record["preimage"]["fields"]["items"][item])
-        subject = Subject(label, where, made, item, words, record["spec"]["items"][item], longest, recipe)
+        settings = record["spec"]["items"][item]
+        subject = Subject(label, where, made, item, words, settings, longest, _recipe(record["preimage"], item))
         ledgers = ledger_of(_maker(planner, label, digest)) | _ledger_of_reader(reader, label)
         later = _later(planner, record["label"], label, digest)
         out.append(shown_as(subject, digest, [*(remarks or []), *later], ledgers, reader.label, bound))
     return out
+
+
+def _recipe(image: dict[str, Any], item: int) -> str:
+    """A digest of all that the tokens of a row depend on beside the row."""
+    inputs = {role: digests for role, digests in image["inputs"].items() if role != "data"}
+    return digest_of({**image, "inputs": inputs, "fields": image["fields"]["items"][item]}, "tunekit/recipe/1")
 
 
 def _as_they_are(planner: Planner, reader: Found, dataset: str) -> list[Shown]:
