@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -29,6 +30,9 @@ source = "path:prompts.jsonl"
 format = "prompt"
 [dataset.numbers]
 source = "path:numbers.jsonl"
+[dataset.odd]
+source = "path:odd.jsonl"
+format = "chat"
 [dataset.never]
 source = "path:chat.jsonl"
 format = "chat"
@@ -47,6 +51,10 @@ model = "model:m"
 data = ["dataset:chat", "dataset:pieces"]
 sequence_len = 64
 overlong = "split"
+[run.odd]
+method = "sft"
+model = "model:m"
+data = ["dataset:odd"]
 [run.never]
 method = "sft"
 model = "model:m"
@@ -67,7 +75,7 @@ Path(__file__).with_name("ran").touch()
 def kept(row): return row
 def reward(completions, **_): return [0.0 for _ in completions]
 """
-BUILT = ["dataset:chat", "dataset:prompts", "dataset:numbers", "run:sft#tokens", "eval:loss#tokens"]
+BUILT = ["dataset:chat", "dataset:prompts", "dataset:numbers", "run:sft#tokens", "run:odd#tokens", "eval:loss#tokens"]
 
 
 def turns(i: int) -> list[dict[str, str]]:
@@ -75,7 +83,35 @@ def turns(i: int) -> list[dict[str, str]]:
     return [question] if i == 7 else [question, {"role": "assistant", "content": f"it is {i * i}\n" + "word " * i}]
 
 
+ODD = [
+    "a",
+    "word",
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "é",
+    "漢字",
+    "👩‍🚀",
+    "\u202e",
+    "\x1b[31m",
+    "<|im_end|>",
+    "⟦",
+    "⟧⟨",
+    "␣↵",
+    "<b>",
+]
+
+
+def odd_turns(seed: int) -> list[dict[str, str]]:
+    """Conversations of all that is hard to show."""
+    dice = random.Random(seed)
+    said = ["".join(dice.choices(ODD, k=dice.randint(1, 9))) + "." for _ in range(2 * dice.randint(1, 3))]
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(said)]
+
+
 def write(project) -> None:
+    project.rows("odd.jsonl", [{"messages": odd_turns(i)} for i in range(60)])
     project.rows("chat.jsonl", [{"messages": turns(i), "tag": "even" if i % 2 == 0 else "odd"} for i in range(30)])
     edge = {"segments": [{"text": "wo", "train": False}, {"text": "rd word", "train": True}]}
     project.rows("pieces.jsonl", [edge] * 3)
@@ -115,6 +151,18 @@ def looked(project, *words: str) -> str:
 
 def as_json(project, *words: str):
     return json.loads(looked(project, *words, "--json"))
+
+
+def read_back(drawn: str) -> tuple[str, str]:
+    """The text of a row that was drawn without colours, and what of it is in the marks."""
+    shown = drawn.rstrip("\n").removesuffix("↵").replace("↵\n", "\n") + "\n"
+    shown = re.sub("[⟨⟩]", "", shown).translate({ord("␣"): " ", ord("⇥"): "\t"})
+    plain = re.sub("[⟦⟧]", "", shown)
+    unwritten = [
+        re.sub(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})", lambda m: chr(int(m[1] or m[2], 16)), text)
+        for text in (plain, "".join(re.findall("⟦([^⟧]*)⟧", shown)))
+    ]
+    return unwritten[0], unwritten[1]
 
 
 class TestDataset:
@@ -196,6 +244,20 @@ class TestWithAReader:
         assert len(shown) == 29 and shown == [tuple(map(tuple, row)) for row in stored]
         assert found["tokens"]["tokens"] == sum(len(ids) for ids, _ in stored)
         assert found["tokens"]["spreads"]["trained"]["max"] == max(sum(on) for _, on in stored)
+
+    def test_what_is_shown_is_the_text_of_the_row_and_what_is_trained(self, built):
+        """The law, through the real rooms: pieces put together are what the template prints, character for character,
+        and what stands in the marks is what is labelled."""
+        (found,) = as_json(built, "run:odd", "--limit", "60")["datasets"]
+        lines = looked(built, "run:odd", "--limit", "60")
+        assert len(found["samples"]) == 60 and not re.search("[\x00-\x09\x0b-\x1f\u202e]", lines)
+        for sample, drawn in zip(found["samples"], re.split(r"\n\nrow \d+ .*\n", lines)[1:], strict=True):
+            turns = odd_turns(sample["row"])
+            text = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in turns)
+            assert "".join(piece[0] for piece in sample["pieces"]) == text
+            trained = "".join(piece[0] for piece in sample["pieces"] if piece[2] == "trained")
+            assert trained == "".join(turn["content"] + "<|im_end|>" for turn in turns[1::2])
+            assert read_back("\n".join(line.removeprefix("  ") for line in drawn.split("\n"))) == (text, trained)
 
     def test_figures_ledger_and_template(self, built):
         out = looked(built, "dataset:chat", "--with", "run:sft", "--limit", "0")
