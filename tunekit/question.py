@@ -1,6 +1,6 @@
 """What `tunekit inspect` asks of the process that reads artifacts (`tunekit.lens`), and what that answers.
 
-The question is one JSON object on its standard input, the answers are JSON objects, one a line, on its standard output:
+The question is JSON (msgspec) on its standard input, the answers are JSON objects, one a line, on its standard output:
 
     {"type": "subject", "label", "form", "rows", "chunks", "bytes"}       one a subject; what follows is of it
     {"type": "columns", "looked", "columns": [{"path", "type", "count", "nulls", "unit", "spread", "values"}]}
@@ -21,7 +21,6 @@ A spread is {"count", "min", "max", "mean", "median", "edges", "counts", "log"};
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
 
@@ -56,16 +55,3 @@ class Question(NamedTuple):
     limit: int = 5
     every: bool = False
     full: bool = False
-
-    def to_json(self) -> str:
-        body = self._asdict()
-        for name in ("subjects", "before"):
-            body[name] = [subject._asdict() for subject in body[name]]
-        return json.dumps(body)
-
-    @classmethod
-    def from_json(cls, text: str) -> Question:
-        body = json.loads(text)
-        for name in ("subjects", "before"):
-            body[name] = [Subject(**subject) for subject in body[name]]
-        return cls(**body)

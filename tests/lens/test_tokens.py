@@ -32,7 +32,7 @@ def test_a_batch_is_what_arrow_says_wherever_it_begins(found, data):
     assert batch.numbers.tolist() == [100 + row["row"] for row in want]
     assert batch.lengths.tolist() == [len(row["input_ids"]) for row in want]
     assert batch.trained.tolist() == [sum(row["labelled"]) for row in want]
-    assert [batch.row(i) for i in range(len(batch))] == [(row["input_ids"], row["labelled"]) for row in want]
+    assert [batch.row(i) for i in range(len(want))] == [(row["input_ids"], row["labelled"]) for row in want]
 
 
 class Parts(TokenSet):

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 import tunekit
 from tunekit.errors import ActionError
 from tunekit.question import Question
@@ -35,7 +37,7 @@ def ask(question: Question) -> Iterator[dict[str, Any]]:
         assert process.stdin is not None and process.stdout is not None
         try:
             with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
-                pipe.write(question.to_json().encode())
+                pipe.write(msgspec.json.encode(question))
             for line in process.stdout:
                 answer = json.loads(line)
                 if answer["type"] == "end":

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+import msgspec
+
 from tunekit.errors import TunekitError
 from tunekit.lens.compare import compare
 from tunekit.lens.look import Answer, look
@@ -27,7 +29,7 @@ def answers(question: Question) -> Iterator[Answer]:
 def main() -> None:
     die_with(int(sys.argv[1]))
     try:
-        for answer in answers(Question.from_json(sys.stdin.read())):
+        for answer in answers(msgspec.json.decode(sys.stdin.buffer.read(), type=Question)):
             _say(answer)
         _say({"type": "end"})
     except TunekitError as e:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from tunekit.lens.spread import Spread
 
@@ -30,13 +29,13 @@ class Column:
         self.nulls += array.null_count
         present = array.drop_null() if array.null_count else array
         if self.unit == "characters":
-            self.spread.add(numbers(pc.utf8_length(present)))
+            self.spread.add(np.from_dlpack(pc.utf8_length(present)))
         elif self.unit == "items":
-            self.spread.add(numbers(pc.list_value_length(present)))
+            self.spread.add(np.from_dlpack(pc.list_value_length(present)))
         elif self.unit == "bytes":
-            self.spread.add(numbers(pc.binary_length(present)))
+            self.spread.add(np.from_dlpack(pc.binary_length(present)))
         elif self.unit == "value":
-            self.spread.add(numbers(pc.cast(present, pa.float64(), safe=False)))
+            self.spread.add(np.from_dlpack(pc.cast(present, pa.float64(), safe=False)))
         if self.values is not None and _counted(self.kind):
             self._count(present)
 
@@ -94,15 +93,6 @@ class Columns:
     def to_json(self) -> list[dict[str, Any]]:
         """Items of a list that are tables themselves have no line of their own: their fields say all."""
         return [c.to_json() for c in self._found.values() if not (c.path.endswith("[]") and pa.types.is_struct(c.kind))]
-
-
-def numbers(array: pa.Array) -> NDArray[Any]:
-    """An array of numbers without nulls as numpy sees it. (`Array.to_numpy` would import pandas.)"""
-    kinds = {pa.int32(): "i4", pa.int64(): "i8", pa.float64(): "f8"}
-    if not len(array):
-        return np.zeros(0)
-    kind = np.dtype(kinds[array.type])
-    return np.frombuffer(array.buffers()[1], kind, len(array), array.offset * kind.itemsize)
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tunekit.data.tokenset import TokenSet
@@ -18,31 +19,23 @@ Stored = tuple[list[int], list[bool]]  # a row's input_ids and labelled
 
 
 class Batch:
-    """Some rows of a part: `numbers[i]` is the dataset's number of row `i`; they rise."""
+    """Some rows of a part: `numbers[i]` is the dataset's number of row `i`; they rise. Row i has the tokens from
+    `offsets[i]` to `offsets[i + 1]` of `ids` and `labels`."""
 
     def __init__(self, batch: pa.RecordBatch, first_row: int) -> None:
-        self.numbers = _numbers(batch.column("row"), "i8") + first_row
-        ids, labels = batch.column("input_ids"), batch.column("labelled")
-        self.offsets = _numbers(ids.offsets, "i4").astype(np.int64)  # into what flatten() gives, from its first on
-        self.offsets -= self.offsets[0]
-        self._ids = ids.flatten()
-        self._labels = labels.flatten()
-
-    def __len__(self) -> int:
-        return len(self.numbers)
+        self._ids, self._labels = batch.column("input_ids"), batch.column("labelled")
+        # DLPack maps a buffer; `Array.to_numpy` would import pandas
+        self.numbers: Places = np.from_dlpack(batch.column("row")).astype(np.int64) + first_row
+        offsets = np.from_dlpack(self._ids.offsets).astype(np.int64)
+        self.offsets = offsets - offsets[0]
 
     @property
     def ids(self) -> NDArray[np.int32]:
-        """Of all rows, one after the other."""
-        return _numbers(self._ids, "i4")
+        return np.from_dlpack(self._ids.flatten()).astype(np.int32, copy=False)
 
     @property
     def labels(self) -> Flags:
-        """Of all rows, one after the other."""
-        count, start = len(self._labels), self._labels.offset
-        bits = np.frombuffer(self._labels.buffers()[1], np.uint8) if count else np.zeros(0, np.uint8)
-        bits = bits[start // 8 : (start + count + 7) // 8]
-        return np.unpackbits(bits, count=start % 8 + count, bitorder="little")[start % 8 :].astype(bool)
+        return np.from_dlpack(pc.cast(self._labels.flatten(), pa.uint8())).astype(bool)
 
     @property
     def lengths(self) -> Places:
@@ -51,8 +44,7 @@ class Batch:
     @property
     def trained(self) -> Places:
         """Tokens with a label, of each row."""
-        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.labels)])
-        return before[self.offsets[1:]] - before[self.offsets[:-1]]
+        return np.diff(np.concatenate([[0], np.cumsum(self.labels)])[self.offsets])
 
     def row(self, i: int) -> Stored:
         start, stop = int(self.offsets[i]), int(self.offsets[i + 1])
@@ -98,7 +90,9 @@ def statistics(tokens: TokenSet, numbers: Places, longest: int) -> dict[str, Any
         over += int((lengths > longest).sum()) if longest else 0
         if lengths.max() > most:
             most, longest_row = int(lengths.max()), int(batch.numbers[lengths.argmax()])
-        mine = np.isin(batch.numbers, numbers) if _overlap(numbers, batch.numbers) else np.zeros(len(batch), bool)
+        mine = (
+            np.isin(batch.numbers, numbers) if _overlap(numbers, batch.numbers) else np.zeros(len(batch.numbers), bool)
+        )
         if mine.any():
             counts = batch.trained[mine]
             trained.add(counts)
@@ -110,11 +104,3 @@ def statistics(tokens: TokenSet, numbers: Places, longest: int) -> dict[str, Any
         "longest_row": longest_row,
         "spreads": {"length": length.summary(), "trained": trained.summary(), "share": share.summary()},
     }
-
-
-def _numbers(array: pa.Array, kind: str) -> NDArray[Any]:
-    """An array of numbers without nulls, mapped; `Array.to_numpy` would import pandas."""
-    if not len(array):
-        return np.zeros(0, kind)
-    width = np.dtype(kind).itemsize
-    return np.frombuffer(array.buffers()[1], kind, len(array), array.offset * width)
