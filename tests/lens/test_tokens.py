@@ -71,7 +71,8 @@ def pieces(text: str, flag: str = MASKED) -> list[Piece]:
 def test_of_what_is_the_same_only_what_is_near_a_change_is_kept():
     same = pieces("abcdefghijklmnopqrstuvwxyz")
     found = runs([*same, *pieces("1")], [*same, *pieces("2"), *same])
-    assert found == [
+    assert found[1] is False
+    assert found[0] == [
         ["skipped", len(same) - CONTEXT],
         ["same", same[-CONTEXT:]],
         ["removed", pieces("1")],
@@ -80,13 +81,29 @@ def test_of_what_is_the_same_only_what_is_near_a_change_is_kept():
 
 
 def test_another_flag_is_a_change():
-    assert runs(pieces("a"), pieces("a", TRAINED)) == [["removed", pieces("a")], ["added", pieces("a", TRAINED)]]
+    found = [["removed", pieces("a")], ["added", pieces("a", TRAINED)]]
+    assert runs(pieces("a"), pieces("a", TRAINED)) == (found, False)
+
+
+def test_a_long_change_is_cut_and_what_is_in_front_of_it_is_not():
+    old, new = pieces("a" * 50 + "b" * 9 + "c"), pieces("a" * 50 + "d" * 9 + "c")
+    want = [["skipped", 44], ["same", pieces("a" * 6)], ["removed", pieces("bb")], ["added", pieces("dd")]]
+    assert runs(old, new, 2) == (want, True)
+    assert runs(old, new, 9)[1] is False
+
+
+def test_far_in_a_long_row_a_change_is_found_at_once():
+    old = pieces("a" * 20_000)
+    assert runs(old, [*old[:9999], *pieces("b"), *old[10_000:]], None)[0][2:4] == [
+        ["removed", pieces("a")],
+        ["added", pieces("b")],
+    ]
 
 
 @settings(deadline=None)
 @given(st.text("ab", max_size=30), st.text("ab", max_size=30))
 def test_both_sides_can_be_put_together_again(old, new):
-    found = runs(pieces(old), pieces(new))
+    found, _ = runs(pieces(old), pieces(new))
     for side, what in ((old, "removed"), (new, "added")):
         shown = [found_ if kind == "skipped" else "".join(p.text for p in found_)
                  for kind, found_ in found if kind in ("same", "skipped", what)]  # fmt: skip

@@ -36,7 +36,7 @@ class Column:
             self.spread.add(np.from_dlpack(pc.binary_length(present)))
         elif self.unit == "value":
             self.spread.add(np.from_dlpack(pc.cast(present, pa.float64(), safe=False)))
-        if self.values is not None and _counted(self.kind):
+        if self.values is not None and (is_text(self.kind) or pa.types.is_boolean(self.kind)):
             self._count(present)
 
     def _count(self, present: pa.Array) -> None:
@@ -53,7 +53,7 @@ class Column:
     def to_json(self) -> dict[str, Any]:
         values = sorted((self.values or {}).items(), key=lambda item: (-item[1], item[0]))
         # as many texts as rows say nothing that the lengths do not say
-        shown = values if sum(n for _, n in values) > len(values) or _is_bool(self.kind) else []
+        shown = values if sum(n for _, n in values) > len(values) or pa.types.is_boolean(self.kind) else []
         return {
             "path": self.path,
             "type": _words(self.kind),
@@ -87,7 +87,7 @@ class Columns:
             present = array.drop_null() if array.null_count else array
             for i, child in enumerate(present.flatten()):
                 self._take(f"{path}.{kind.field(i).name}", child)
-        elif _is_list(kind):
+        elif is_list(kind):
             self._take(f"{path}[]", array.flatten())
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -95,22 +95,18 @@ class Columns:
         return [c.to_json() for c in self._found.values() if not (c.path.endswith("[]") and pa.types.is_struct(c.kind))]
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
-def _is_bool(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_boolean(kind))
-
-
-def _counted(kind: pa.DataType) -> bool:
-    return _is_bool(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+def is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _unit(kind: pa.DataType) -> str:
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_text(kind):
         return "characters"
-    if _is_list(kind):
+    if is_list(kind):
         return "items"
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return "bytes"
@@ -121,6 +117,6 @@ def _unit(kind: pa.DataType) -> str:
 
 def _words(kind: pa.DataType) -> str:
     """The type, without what its own lines say."""
-    if _is_list(kind):
+    if is_list(kind):
         return "list"
     return "table" if pa.types.is_struct(kind) else str(kind)

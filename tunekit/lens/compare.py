@@ -131,11 +131,11 @@ def _equal(left: Any, right: Any, at: Places) -> Any:
 def _token_changes(question: Question, old: Reader, new: Reader, changes: Places) -> Iterator[Answer]:
     assert old.tokens is not None and new.tokens is not None
     gone, come = token_rows(old.tokens, _numbers(changes, 0)), token_rows(new.tokens, _numbers(changes, 1))
-    most = None if question.full else TOKENS
     for before, after in changes.tolist():
-        a, b = _pieces(old, gone.get(before)), _pieces(new, come.get(after))
-        cut = most is not None and max(len(a), len(b)) > most
-        yield _head("tokens", before, after) | {"runs": runs(a[:most], b[:most]), "cut": cut}
+        made, cut = runs(
+            _pieces(old, gone.get(before)), _pieces(new, come.get(after)), None if question.full else TOKENS
+        )
+        yield _head("tokens", before, after) | {"runs": made, "cut": cut}
 
 
 def _pieces(reader: Reader, stored: Stored | None) -> list[Piece]:
@@ -143,27 +143,33 @@ def _pieces(reader: Reader, stored: Stored | None) -> list[Piece]:
     return reader.decoder.pieces(ids, [TRAINED if on else MASKED for on in labelled])
 
 
-def runs(old: list[Piece], new: list[Piece]) -> list[list[Any]]:
-    """`["same" | "removed" | "added", pieces]` in order, or `["skipped", count]`: of what is the same only what is
-    near a change is kept."""
-    left, right = [(p.text, tuple(p.ids), p.flag) for p in old], [(p.text, tuple(p.ids), p.flag) for p in new]
-    out: list[list[Any]] = []
-    codes = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
-    for place, (tag, a, b, c, d) in enumerate(codes):
-        if tag == "equal":
-            out += _near(old[a:b], first=place == 0, last=place == len(codes) - 1)
-            continue
-        if a < b:
-            out.append(["removed", old[a:b]])
-        if c < d:
-            out.append(["added", new[c:d]])
-    return out
+def runs(old: list[Piece], new: list[Piece], most: int | None = None) -> tuple[list[list[Any]], bool]:
+    """`["same" | "removed" | "added", pieces]` in order, or `["skipped", tokens]`: of what is the same only what is
+    near a change is kept. Of a change at most `most` pieces, and whether that was not all."""
+    left, right = ([(p.text, tuple(p.ids), p.flag) for p in side] for side in (old, new))
+    start = _alike(left, right)
+    end = _alike(left[start:][::-1], right[start:][::-1])
+    a, b = (slice(start, len(side) - end) for side in (old, new))
+    cut = most is not None and max(len(old[a]), len(new[b])) > most
+    before, behind = old[a][:most], new[b][:most]
+    out = _near(old[:start], first=True)
+    for tag, i, j, k, m in SequenceMatcher(None, left[a][:most], right[b][:most], autojunk=False).get_opcodes():
+        out += _near(before[i:j]) if tag == "equal" else [["removed", before[i:j]], ["added", behind[k:m]]]
+    out += [] if cut else _near(old[len(old) - end :], last=True)
+    return [run for run in out if run[1]], cut
 
 
-def _near(same: list[Piece], *, first: bool, last: bool) -> list[list[Any]]:
+def _alike(left: list[Any], right: list[Any]) -> int:
+    """How many of them are the same from the start on."""
+    most = min(len(left), len(right))
+    return next((i for i in range(most) if left[i] != right[i]), most)
+
+
+def _near(same: list[Piece], *, first: bool = False, last: bool = False) -> list[list[Any]]:
+    """Pieces around a change, which is at both ends, or at one of them."""
     head, tail = (0 if first else CONTEXT), (0 if last else CONTEXT)
-    skipped = len(same) - head - tail
-    if skipped <= 0:
+    skipped = same[head : len(same) - tail]
+    if not skipped:
         return [["same", same]]
-    parts: list[list[Any]] = [["same", same[:head]], ["skipped", skipped], ["same", same[len(same) - tail :]]]
-    return [part for part in parts if part[1]]
+    count = sum(len(piece.ids) for piece in skipped)
+    return [["same", same[:head]], ["skipped", count], ["same", same[len(same) - tail :]]]

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from tunekit.data.columns import Row
 from tunekit.data.rowset import Dataset
 from tunekit.errors import ActionError
+from tunekit.lens.columns import is_list, is_text
 from tunekit.lens.rows import BATCH
 
 
@@ -62,7 +63,7 @@ def _found(array: pa.Array, text: str, ignore_case: bool) -> set[int]:
         return set()
     if pa.types.is_struct(kind):
         return {number for child in array.flatten() for number in _found(child, text, ignore_case)}
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if is_list(kind):
         inner = _found(array.flatten(), text, ignore_case)
         parents = pc.list_parent_indices(array)
         return {parents[number].as_py() for number in inner}
@@ -73,6 +74,4 @@ def _found(array: pa.Array, text: str, ignore_case: bool) -> set[int]:
 def _has_text(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return any(_has_text(kind.field(i).type) for i in range(kind.num_fields))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _has_text(kind.value_type)
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return _has_text(kind.value_type) if is_list(kind) else is_text(kind)

@@ -62,7 +62,7 @@ def _html(block: Block) -> str:
             lines = ("".join(f"<td>{text(cell)}</td>" for cell in line) for line in block.lines)
             return "<table>" + "".join(f"<tr>{line}</tr>\n" for line in lines) + "</table>"
         case Note():
-            return f'<p class="soft">{text(block.text)}</p>'
+            return f"<p>{text(block.text)}</p>"
         case Body():
             return f'<pre class="{block.what}">\n{text(block.text)}</pre>'  # the first line end of a `pre` is dropped
         case Folded():

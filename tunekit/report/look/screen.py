@@ -46,7 +46,7 @@ class Screen(View):
             case Grid():
                 self._grid(block)
             case Note():
-                self._wrap(self._words(block.text, "dim"))
+                self._wrap(Text(_line(block.text)))
             case Folded() if block.instead:
                 self.draw(Title(block.title, block.instead))
             case Body():
