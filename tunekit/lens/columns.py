@@ -29,7 +29,10 @@ class Column:
         self.nulls += array.null_count
         present = array.drop_null() if array.null_count else array
         if self.unit == "characters":
-            self.spread.add(np.from_dlpack(pc.utf8_length(present)))
+            lengths = np.from_dlpack(pc.utf8_length(present))
+            self.spread.add(lengths)
+            if lengths.max(initial=0) > _LONGEST:
+                self.values = None
         elif self.unit == "items":
             self.spread.add(np.from_dlpack(pc.list_value_length(present)))
         elif self.unit == "bytes":
@@ -40,13 +43,13 @@ class Column:
             self._count(present)
 
     def _count(self, present: pa.Array) -> None:
-        """Until there are too many, or too long ones."""
+        """Until there are too many."""
         assert self.values is not None
         for found in pc.value_counts(present).to_pylist():
             value = found["values"]
             name = value if isinstance(value, str) else str(value).lower()
             self.values[name] = self.values.get(name, 0) + found["counts"]
-            if len(self.values) > VALUES or len(name) > _LONGEST:
+            if len(self.values) > VALUES:
                 self.values = None
                 return
 

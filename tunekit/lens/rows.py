@@ -15,6 +15,7 @@ from tunekit.data.rowset import Dataset
 from tunekit.errors import ActionError
 
 BATCH = 4096  # rows looked at in one go
+_BYTES = 1 << 26  # and what they may take, as far as rows are alike
 
 Places = NDArray[np.int64]
 
@@ -33,12 +34,14 @@ def evenly(total: int, most: int | None) -> Places:
 
 
 def slabs(dataset: Dataset, numbers: Places) -> Iterator[Slab]:
-    """The rows of these rising numbers, at most a chunk or BATCH rows at a time; other rows are not read."""
+    """The rows of these rising numbers, at most BATCH rows of a chunk at a time, fewer where they are long; other rows
+    are not read."""
     first = at = 0
     for _, table in dataset.chunks():
         stop = int(np.searchsorted(numbers, first + len(table)))
-        for start in range(at, stop, BATCH):
-            wanted = numbers[start : min(start + BATCH, stop)]
+        step = max(min(BATCH, _BYTES * len(table) // max(table.nbytes, 1)), 1)
+        for start in range(at, stop, step):
+            wanted = numbers[start : min(start + step, stop)]
             yield Slab(wanted, _taken(table, wanted - first))
         first, at = first + len(table), stop
         if at == len(numbers):
