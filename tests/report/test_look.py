@@ -7,13 +7,14 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
 from tunekit.report.look import words
-from tunekit.report.look.blocks import Head, with_ids
+from tunekit.report.look.blocks import Head, Title, with_ids
 from tunekit.report.look.page import Page, text
 from tunekit.report.look.screen import Screen
 from tunekit.report.look.view import Collected
@@ -234,6 +235,16 @@ def test_nothing_is_wider_than_the_terminal():
     lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).split("\n")
     assert [line for line in lines if cell_len(line) > 80] == [] and len(lines) > 60
     assert not [line for line in lines if "word " in line and not line.startswith("  ")]
+
+
+def test_a_reader_that_has_gone_is_told_to_the_command_line(monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    with pytest.raises(BrokenPipeError):
+        Screen().draw(Title("x"))
 
 
 def test_json_has_all_answers_under_their_dataset():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import groupby
 from typing import Any
 
@@ -23,12 +22,17 @@ _INDENT = Text("  ")
 _ENDLESS = 1 << 20  # columns of what is no terminal: what reads it finds a row's line as it is
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would exit; the command line knows what to do
+
+
 class Screen(View):
     """Draws the answers as they come."""
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__()
-        self._console = console or Console(highlight=False, markup=False, emoji=False)
+        self._console = console or _Console(highlight=False, markup=False, emoji=False)
         self._coloured = self._console.color_system is not None and not self._console.no_color
         self._wrapped = self._console.is_terminal
         if not self._wrapped:
@@ -92,8 +96,8 @@ class Screen(View):
             table.add_row(*(Text(_line(cell)) for cell in cells))
         with self._console.capture() as drawn:
             self._console.print(table, width=self._width(2))
-        for line in re.sub(" +$", "", drawn.get(), flags=re.M).splitlines():
-            self._say(_INDENT + Text(line) if line else Text())
+        for line in drawn.get().splitlines():
+            self._say(_INDENT + Text(line))
 
     def _signed(self, text: Text, what: str) -> None:
         """The lines of a text, each with the sign of a change."""
@@ -115,6 +119,7 @@ class Screen(View):
         return max(self._console.width - lead, 20) if self._wrapped else _ENDLESS
 
     def _say(self, text: Text) -> None:
+        text.rstrip()  # spaces that mean something are `␣`
         self._console.print(text, soft_wrap=True)
 
 
