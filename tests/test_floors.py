@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import tunekit
@@ -57,7 +58,12 @@ def floor(module: str) -> float:
     raise AssertionError(f"{module} is on no floor: add it to FLOORS")
 
 
-def imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
+@cache
+def imports(module: str) -> list[tuple[str, int]]:
+    return list(imports_of(TREES[module]))
+
+
+def imports_of(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """Imported names with their lines, at any depth, but for `if TYPE_CHECKING:`."""
     stack: list[ast.AST] = [tree]
     while stack:
@@ -94,7 +100,7 @@ def test_imports_point_downward() -> None:
     wrong = [
         f"{FILES[module]}:{line}: {module} (floor {floor(module)}) imports {target} (floor {floor(target)})"
         for module in FILES
-        for target, line in imports(TREES[module])
+        for target, line in imports(module)
         if target.split(".")[0] == "tunekit" and not allowed(module, target)
     ]
     assert not wrong, "\n".join(wrong)
@@ -102,13 +108,13 @@ def test_imports_point_downward() -> None:
 
 def test_the_core_names_no_tensor_library() -> None:
     core = [m for m in FILES if floor(m) < TORCH_SIDE]
-    wrong = [f"{FILES[m]}:{line}: {n}" for m in core for n, line in imports(TREES[m]) if n.split(".")[0] in HEAVY]
+    wrong = [f"{FILES[m]}:{line}: {n}" for m in core for n, line in imports(m) if n.split(".")[0] in HEAVY]
     assert not wrong, "\n".join(wrong)
 
 
 def test_no_cycles() -> None:
     """Between modules, lazy imports included; a package's own `__init__` holds nothing but words."""
-    edges = {m: {t for t, _ in imports(TREES[m]) if t in FILES and t != m} for m in FILES}
+    edges = {m: {t for t, _ in imports(m) if t in FILES and t != m} for m in FILES}
     state: dict[str, int] = {}
     for start in FILES:
         stack = [(start, iter(sorted(edges[start])))] if not state.get(start) else []

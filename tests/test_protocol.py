@@ -73,6 +73,7 @@ def test_events_are_numbered_lines(pipe: Pipe) -> None:
     assert e.part("p1", "dir") == "sha256:dir"
     e.warning("slug", "words\nin two lines")
     e.gate("g", True, 1.0, "> 0")
+    e.flush()
     found = pipe.lines()
     assert [x["seq"] for x in found] == list(range(1, 8))
     assert {x["v"] for x in found} == {1} and {x["action"] for x in found} == {"run:x"}
@@ -84,6 +85,7 @@ def test_what_is_not_finite_never_reaches_a_record(pipe: Pipe) -> None:
     """A record is strict JSON, and a NaN at the end of a long run must not cost the run."""
     pipe.events.metric(1, loss=math.nan, reward=1.0)
     pipe.events.effective(summary={"loss": math.inf, "all": [1.0, math.nan]})
+    pipe.events.flush()
     warning, metric, effective = pipe.lines()
     assert (warning["type"], warning["slug"]) == ("warning", "not-finite")
     assert metric["figures"] == {"reward": 1.0}
@@ -93,9 +95,29 @@ def test_what_is_not_finite_never_reaches_a_record(pipe: Pipe) -> None:
 def test_progress_is_throttled_but_the_end_is_told(pipe: Pipe) -> None:
     for i in range(1, 1001):
         pipe.events.progress(i, 1000)
+    pipe.events.flush()
     found = pipe.lines()
     assert 1 <= len(found) < 50
     assert found[-1]["done"] == 1000
+
+
+def test_what_is_held_back_comes_in_order(pipe: Pipe, monkeypatch) -> None:
+    """Within 50 ms of the last write, what is in no hurry waits for the next event; later, nothing waits."""
+    now = [100.0]
+    monkeypatch.setattr("tunekit.protocol.time.monotonic", lambda: now[0])
+    written = lambda: [json.loads(line)["type"] for line in os.read(pipe.read, 1 << 16).splitlines()]  # noqa: E731
+    pipe.events.emit("start", pid=1)
+    now[0] += 0.049
+    pipe.events.effective(a=1)
+    assert written() == ["start"]
+    pipe.events.metric(1, loss=1.0)
+    assert written() == ["effective", "metric"]
+    now[0] += 0.051
+    pipe.events.progress(1, 9)
+    assert written() == ["progress"]
+    pipe.events.gate("g", True, 1.0, "> 0")
+    pipe.events.flush()
+    assert written() == ["gate"] and pipe.lines() == []
 
 
 def test_unknown_types_are_bugs_and_other_ranks_are_silent() -> None:

@@ -40,7 +40,7 @@ def _values(kind: pa.DataType) -> st.SearchStrategy:
     return st.one_of(st.none(), found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_TYPES.flatmap(lambda kind: st.tuples(st.just(kind), st.lists(_values(kind), max_size=9))))
 def test_equal_to_pyarrow(case: tuple[pa.DataType, list]) -> None:
     kind, values = case

@@ -35,6 +35,7 @@ class Said:
         return digest
 
     def of(self, type: str) -> list[dict[str, Any]]:
+        self.pen.flush()
         events = [json.loads(line) for line in self.file.read_text().splitlines()]
         return [e for e in events if e["type"] == type]
 

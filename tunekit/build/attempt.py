@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 from tunekit.build.executor import Running
@@ -20,7 +19,7 @@ from tunekit.store.store import Store
 class Attempt:
     """`folder` is the action's staging directory; it goes when the record is published."""
 
-    def __init__(self, node: Node, lease: Lease, running: Running, folder: Path) -> None:
+    def __init__(self, node: Node, lease: Lease, running: Running, folder: str) -> None:
         self.node = node
         self.lease = lease
         self.running = running
@@ -58,7 +57,7 @@ class Attempt:
         """The record to publish. Raises ActionError where the worker failed, died, or broke a promise."""
         label = self.node.action.label
         if self.error is not None:
-            hint = self.error.get("hint") or f"log: {self.folder / 'log.txt'}"
+            hint = self.error.get("hint") or f"log: {self.folder}/log.txt"
             raise ActionError(f"{label}: {self.error['message']}", slug=self.error["slug"], hint=hint, log=self._tail())
         if status or self.outputs is None:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
@@ -66,7 +65,7 @@ class Attempt:
             raise ActionError(
                 f"{label}: its process {how}{oom}",
                 slug="worker-died",
-                hint=f"build again to continue; log: {self.folder / 'log.txt'}",
+                hint=f"build again to continue; log: {self.folder}/log.txt",
                 log=self._tail(),
             )
         expected = self.node.outputs
@@ -77,22 +76,29 @@ class Attempt:
 
     def clear(self) -> None:
         """Remove the staging folder. A worker that ended well has left its request and its log, as a rule."""
-        for name in ("request.json", "log.txt"):
-            (self.folder / name).unlink(missing_ok=True)
         try:
+            os.unlink(self.folder + "/request.json")
+            os.unlink(self.folder + "/log.txt")
             os.rmdir(self.folder)
         except OSError:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _tail(self) -> str:
+        return self._log().decode(errors="replace")[-3000:]
+
+    def _log(self) -> bytes:
         try:
-            return (self.folder / "log.txt").read_text(errors="replace")[-3000:]
+            path = f"{self.folder}/log.txt"
+            if not os.stat(path).st_size:
+                return b""
+            with open(path, "rb") as file:
+                return file.read()
         except FileNotFoundError:
-            return ""
+            return b""
 
     def _record(self, planner: Planner, environment: dict[str, Any]) -> dict[str, Any]:
         action, store = self.node.action, planner.store
-        log = self.folder / "log.txt"
+        digests = planner.input_digests(action)
         return {
             "key": self.node.key,
             "attempt": self.name,
@@ -102,7 +108,7 @@ class Attempt:
             "inputs": {
                 role: [
                     {"label": e.action, "output": e.output or "main", "digest": d}
-                    for e, d in zip(edges, planner.input_digests(action)[role], strict=True)
+                    for e, d in zip(edges, digests[role], strict=True)
                 ]
                 for role, edges in action.inputs.items()
             },
@@ -116,7 +122,7 @@ class Attempt:
             "environment": environment,
             "started": round(self.started, 3),
             "seconds": round(time.time() - self.started, 3),
-            "log": artifacts.add_bytes(store, log.read_bytes()) if log.exists() and log.stat().st_size else "",
+            "log": artifacts.add_bytes(store, log) if (log := self._log()) else "",
             "metrics": _metrics(store, self.metrics),
         }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from tunekit.forms import settled
@@ -23,7 +21,7 @@ class Requests:
         self.planner = planner
         self._snapshots: dict[tuple[str, ...], tuple[dict[str, dict[str, str]], str]] = {}
 
-    def write(self, node: Node, cpus: int, offline: bool, finish: bool = False) -> Path:
+    def write(self, node: Node, cpus: int, offline: bool, finish: bool = False) -> str:
         """Everything that the worker needs, as files it may read. Returns the request's path."""
         planner, action = self.planner, node.action
         store = planner.store
@@ -31,8 +29,7 @@ class Requests:
         spec = dict(action.spec)
         if action.source:
             spec |= _fetch_spec(planner, action.source, offline)
-        folder = store.staging(node.key)
-        folder.mkdir(exist_ok=True)
+        folder = str(store.staging(node.key))  # ours: whoever holds the lease made it
         request = Request(
             action=action.label,
             key=node.key,
@@ -41,18 +38,17 @@ class Requests:
             inputs=_inputs(planner, node),
             code=code,
             code_root=code_root,
-            staging=str(folder / "work"),
-            out=str(folder / "out"),
+            staging=folder + "/work",
+            out=folder + "/out",
             store=str(store.root),
             resources={"cpus": cpus, "gpus": [], "memory": 0},
             seed=action.seed,
             provenance=_provenance(action.inputs),
             finish=finish,
         )
-        path = folder / "request.json"
-        spare = folder / f"request.{os.getpid()}"
-        spare.write_text(request.to_json())
-        os.replace(spare, path)
+        path = folder + "/request.json"
+        with open(path, "wb", buffering=0) as file:  # nobody reads it before the worker is told of it
+            file.write(request.to_json().encode())
         return path
 
     def _snapshot(self, node: Node) -> tuple[dict[str, dict[str, str]], str]:

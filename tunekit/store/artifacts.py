@@ -109,7 +109,8 @@ def write_tree(store: Store, entries: list[Entry]) -> str:
 def read_tree(store: Store, digest: str) -> list[Entry] | None:
     """The files of an artifact, or None if the tree is not there or is not what its name says."""
     try:
-        raw = json.loads(store.tree(digest).read_bytes())
+        with open(store.place("trees", digest), "rb") as file:
+            raw = json.loads(file.read())
         entries = [Entry(*e) for e in raw]
         ok = tree_digest(list(entries)) == digest
     except FileNotFoundError:
