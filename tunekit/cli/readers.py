@@ -87,7 +87,8 @@ def of_tokens(
 def _recipe(image: dict[str, Any], item: int) -> str:
     """A digest of all that the tokens of a row depend on beside the row."""
     inputs = {role: digests for role, digests in image["inputs"].items() if role != "data"}
-    return digest_of({**image, "inputs": inputs, "fields": image["fields"]["items"][item]}, "tunekit/recipe/1")
+    fields = {**image["fields"], "items": image["fields"]["items"][item]}
+    return digest_of({**image, "inputs": inputs, "fields": fields}, "tunekit/recipe/1")
 
 
 def _as_they_are(planner: Planner, reader: Found, dataset: str) -> list[Shown]:
