@@ -426,6 +426,34 @@ class TestDiff:
         assert "29 edited (29 of them in what is trained only)" in out
         assert re.search(r"- .*user\[|^  - ⟨<\|im_start\|>", out, re.M)
 
+    def test_tokens_of_rows_that_changed(self, copied):
+        """The tokenizer is the same: tokens of other rows are not even looked at."""
+        rows = [{"segments": [{"text": f"say {i}: ", "train": False}, {"text": f"{i} it is"}]} for i in range(4)]
+        copied.rows("pieces.jsonl", rows[:3])
+        copied.build("run:sft#tokens")
+        rows[1]["segments"][1]["text"] = "one"
+        copied.rows("pieces.jsonl", rows)
+        copied.build("run:sft#tokens")
+        chat, pieces = as_json(copied, "run:sft", "--diff")["datasets"]
+        assert chat["remarks"] == pieces["remarks"] == chat["changes"] == []
+        assert chat["tokens_compared"]["same"] == 29
+        found = pieces["tokens_compared"]
+        assert [found[name] for name in ("before", "after", "same", "edited", "added")] == [3, 4, 2, 1, 1]
+        assert [(c["of"], c["what"], c["after"]) for c in pieces["changes"]] == [
+            ("rows", "edited", 1), ("rows", "added", 3), ("tokens", "edited", 1), ("tokens", "added", 3),
+        ]  # fmt: skip
+
+    def test_another_template_changes_all_tokens(self, copied):
+        toml = (copied.root / "tunekit.toml").read_text()
+        new = toml.replace(
+            'data = ["dataset:chat", "d', 'data = [{ dataset = "dataset:chat", chat_template = "zephyr" }, "d'
+        )
+        (copied.root / "tunekit.toml").write_text(new)
+        copied.build("run:sft#tokens")
+        out = looked(copied, "dataset:chat", "--with", "run:sft", "--diff", "--limit", "1")
+        assert "settings changed too" in out and "0 added, 0 removed, 29 edited; 0 the same" in out
+        assert "  - ⟨<|im_start|>⟩\n  + <|\n  user\n" in out
+
     def test_a_dataset_that_is_new(self, copied):
         toml = (copied.root / "tunekit.toml").read_text()
         (copied.root / "tunekit.toml").write_text(
