@@ -336,6 +336,8 @@ class TestErrors:
         failed(built.run("inspect", "dataset:chat", "--row", "1", "--grep", "x"), "usage")
         failed(built.run("inspect", "dataset:chat", "--html", "x.html", "--json"), "usage")
         failed(built.run("inspect", "dataset:chat", "--limit", "-1"), "usage")
+        err = failed(built.run("inspect", "run:sft", "--row", "1"), "usage")
+        assert "tunekit inspect dataset:chat --with run:sft --row 1" in err
 
     def test_an_artifact_that_is_gone(self, copied):
         """First the tokenizer, then the rows."""
@@ -428,7 +430,10 @@ class TestDiff:
 
     def test_tokens_of_rows_that_changed(self, copied):
         """The tokenizer is the same: tokens of other rows are not even looked at."""
-        rows = [{"segments": [{"text": f"say {i}: ", "train": False}, {"text": f"{i} it is"}]} for i in range(4)]
+        rows = [
+            {"segments": [{"text": f"say {i}: ", "train": False}, {"text": f"{i} it is", "train": True}]}
+            for i in range(4)
+        ]
         copied.rows("pieces.jsonl", rows[:3])
         copied.build("run:sft#tokens")
         rows[1]["segments"][1]["text"] = "one"

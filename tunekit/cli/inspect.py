@@ -55,6 +55,9 @@ def run(args: argparse.Namespace) -> int:
     planner = read_planner(args)
     look = compared if args.diff else shown
     before, after = look(planner, args.label, args.reader)
+    if args.row and len(after) > 1:
+        hint = f"tunekit inspect {after[0].subject.label} --with {args.label} --row {args.row[0]}"
+        raise UsageError(f"{args.label} reads {len(after)} datasets, and --row is of one", hint=hint)
     limit = args.limit if args.limit is not None else _LIMIT_OF_A_PAGE if args.html else _LIMIT
     question = Question(
         subjects=[one.subject for one in after],
