@@ -546,3 +546,4 @@ class TestPage:
         failed(built.run("inspect", "dataset:chat", "--row", "99", "--html", str(file)), "no-such-row")
         assert file.read_text() == "mine" and [p.name for p in tmp_path.iterdir() if p.is_file()] == ["page.html"]
         failed(built.run("inspect", "dataset:chat", "--html", str(tmp_path / "no" / "page.html")), "cannot-write")
+        failed(built.run("inspect", "dataset:chat", "--html", str(tmp_path)), "cannot-write")
