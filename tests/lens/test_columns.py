@@ -89,7 +89,8 @@ def test_search_finds_what_python_finds(rows, chunk, text, ignore_case):
     with TemporaryDirectory() as folder:
         dataset = made(folder, rows, chunk)
         every = list(dataset.iter_rows())
-        found = [hit for batch in search(dataset, "dataset:x", text, ignore_case) for hit in batch.hits(100)]
+        hits = search(dataset, "dataset:x", text, ignore_case)
+        found = [(first + n, batch.to_pylist()[n]) for first, batch, numbers in hits for n in numbers]
     assert found == [(i, row) for i, row in enumerate(every) if has(row)]
 
 

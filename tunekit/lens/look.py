@@ -116,12 +116,12 @@ def _searched(question: Question, subject: Subject, dataset: Dataset, reader: Re
     """Rows as they are found: nothing is read beyond the batch that has the last one that is shown."""
     found = rows = 0
     more = False
-    for batch in search(dataset, subject.label, question.grep, question.ignore_case):
+    for first, batch, numbers in search(dataset, subject.label, question.grep, question.ignore_case):
         left = question.limit - found
-        yield from _samples(question, reader, batch.hits(left))
-        found += min(batch.found, left)
-        rows = batch.rows
-        more = batch.found > left or rows < dataset.rows
+        yield from _samples(question, reader, ((first + n, batch.slice(n, 1).to_pylist()[0]) for n in numbers[:left]))
+        found += min(len(numbers), left)
+        rows = first + len(batch)
+        more = len(numbers) > left or rows < dataset.rows
         if found == question.limit:
             break
     yield {"type": "searched", "rows": rows, "found": found, "stopped": found == question.limit and more}

@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tunekit.data.columns import Row
 from tunekit.data.rowset import Dataset
 from tunekit.errors import ActionError
 from tunekit.lens.columns import is_list, is_text
 from tunekit.lens.rows import BATCH
 
 
-class Searched(NamedTuple):
-    """A batch that was searched. `rows`: how many rows are behind us with it."""
-
-    batch: pa.RecordBatch
-    first: int
-    numbers: list[int]  # of the rows in the batch that have the text
-
-    @property
-    def rows(self) -> int:
-        return self.first + len(self.batch)
-
-    @property
-    def found(self) -> int:
-        return len(self.numbers)
-
-    def hits(self, most: int) -> Iterator[tuple[int, Row]]:
-        """`(row number, row)` of the first that were found."""
-        for number in self.numbers[:most]:
-            (row,) = self.batch.slice(number, 1).to_pylist()
-            yield self.first + number, row
-
-
-def search(dataset: Dataset, label: str, text: str, ignore_case: bool) -> Iterator[Searched]:
-    """Batch by batch the rows with `text` in one of their strings, at any depth.
+def search(
+    dataset: Dataset, label: str, text: str, ignore_case: bool
+) -> Iterator[tuple[int, pa.RecordBatch, list[int]]]:
+    """Batch by batch the rows with `text` in one of their strings, at any depth: the number of the batch's first row,
+    the batch, and which of its rows have the text.
 
     Raises ActionError (`nothing-to-search`) for a dataset without strings.
     """
@@ -49,10 +28,8 @@ def search(dataset: Dataset, label: str, text: str, ignore_case: bool) -> Iterat
                 f"{label} has no column with text", slug="nothing-to-search", hint="`--row N` shows rows by number"
             )
         for batch in table.to_batches(max_chunksize=BATCH):
-            found: set[int] = set()
-            for column in batch.columns:
-                found |= _found(column, text, ignore_case)
-            yield Searched(batch, first, sorted(found))
+            found = (_found(column, text, ignore_case) for column in batch.columns)
+            yield first, batch, sorted(set().union(*found))
             first += len(batch)
 
 
