@@ -23,15 +23,16 @@ _LIMIT, _LIMIT_OF_A_PAGE = 5, 50
 def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "inspect",
-        "Look into the rows of a dataset: columns, lengths, ledger, samples. With a run or an eval: the tokens that\n"
-        "it reads, as its chat template prints them, and which of them are trained. Builds nothing, runs no code of\n"
-        "the project. Of a stale target the newest result is shown, and it says so.",
+        "Look into the rows of a dataset: columns, lengths, ledger, samples. With a run or\n"
+        "an eval: the tokens that it reads, as its chat template prints them, and which of\n"
+        "them are trained. Builds nothing, runs no code of the project. A stale target is\n"
+        "shown as it was last built, and says so. More: tunekit docs inspect",
         "tunekit inspect dataset:chat\n"
-        "tunekit inspect dataset:chat --with run:sft   (trained tokens in colour, or in ⟦…⟧ where there is none)\n"
-        "tunekit inspect run:sft --html page.html      (all that the run reads, as one page)\n"
+        "tunekit inspect dataset:chat --with run:sft   (trained: in colour, or in ⟦…⟧)\n"
+        "tunekit inspect run:sft --html page.html      (all that the run reads)\n"
         "tunekit inspect dataset:chat --with run:sft --row 17 --full\n"
         'tunekit inspect dataset:chat --grep "do not know" --limit 20\n'
-        "tunekit inspect run:sft --diff                (rows and tokens that changed with the last build)",
+        "tunekit inspect run:sft --diff                (rows and tokens that changed)",
     )
     p.add_argument("label", metavar="LABEL", help="dataset:NAME, run:NAME or eval:NAME")
     p.add_argument("--with", dest="reader", default="", metavar="LABEL", help="a run or an eval that reads the dataset")
