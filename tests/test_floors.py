@@ -18,6 +18,7 @@ LINES = 400
 # First match wins. Floors ≥ 100 are the torch side, behind the process boundary.
 FLOORS = [
     ("errors", 0), ("hashing", 0), ("label", 0), ("parts", 0), ("protocol", 0), ("usercode", 0), ("diskspace", 0),
+    ("question", 0),
     ("spec", 1), ("derive", 1), ("forms", 1), ("templates", 1),
     ("methods.*.spec", 2), ("steps.*.spec", 2), ("methods.spec", 2),
     ("kinds", 3),
@@ -28,7 +29,7 @@ FLOORS = [
     ("plan", 6),
     ("build", 7), ("share", 7.5),  # share reads the history that builds write
     ("report", 8), ("cli", 8), ("__main__", 9),
-    ("data", 102), ("engine", 102), ("methods", 104), ("steps", 104), ("worker", 105),
+    ("data", 102), ("engine", 102), ("methods", 104), ("steps", 104), ("worker", 105), ("lens", 105),
 ]  # fmt: skip
 TORCH_SIDE = 100
 # What the torch side may import of the core beyond floors 0–2: the door, and the one room that fetches.

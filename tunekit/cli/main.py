@@ -19,6 +19,7 @@ VERBS = {
     "show": ("show", "a target: spec, key, artifact, metrics, provenance"),
     "log": ("log", "the log of an action"),
     "path": ("path", "where a result is"),
+    "inspect": ("inspect", "the rows of a dataset, and which of their tokens are trained"),
     "diff": ("diff", "what differs between two results"),
     "export": ("export", "write a result as real files, with a model card"),
     "lock": ("lock", "pin sources in tunekit.lock"),
