@@ -7,7 +7,7 @@ import typing
 import pytest
 
 from tunekit.data.formats.choose import _NORMALISERS
-from tunekit.forms import ACCEPTS, FORMATS, FORMS, fields_faults, form_of, refusal, settled
+from tunekit.forms import ACCEPTS, FORMATS, FORMS, fields_faults, form_of, refusal
 from tunekit.steps.dataset.spec import Format
 
 
@@ -56,10 +56,3 @@ def test_who_takes_what():
     assert refused.slug == "wrong-format" and "dataset:a has `preference` rows; loss needs `chat`" in refused.message
     assert "[dataset.a]" in refused.hint and '"alpaca"' in refused.hint
     assert refusal("generation", "dataset:a", "ground_truth") is None
-
-
-def test_an_item_of_auto_is_the_item_of_its_form():
-    """The key of a part is made of it: the same rows under two forms are two parts."""
-    assert settled({"format": "auto", "train_on": "all"}, "chat") == {"train_on": "all"}
-    assert settled({"format": "auto"}, "completion") == {"format": "completion"}
-    assert settled({"format": "completion"}, "chat") == {"format": "completion"} and settled({}, "completion") == {}

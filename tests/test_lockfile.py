@@ -96,7 +96,7 @@ locks = st.builds(
 
 
 @given(lock=locks)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_lock_round_trips_to_the_byte(lock, tmp_path_factory):
     text = dump_lock(lock)
     file = tmp_path_factory.getbasetemp() / "tunekit.lock"
@@ -107,7 +107,7 @@ def test_any_lock_round_trips_to_the_byte(lock, tmp_path_factory):
 
 
 @given(lock=locks, data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_order_does_not_matter(lock, data):
     shuffled = lock._replace(
         sources=dict(data.draw(st.permutations(list(lock.sources.items())))),

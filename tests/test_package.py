@@ -138,3 +138,12 @@ def test_pyproject_names_the_whole_stack() -> None:
     assert "deepspeed" in extras["deepspeed"] and "vllm" in extras["vllm"]
     assert {"pytest", "hypothesis", "hatchling"} <= extras["test"]
     assert {"tunekit", "ruff", "mypy"} <= extras["dev"]
+
+
+def test_the_core_tests_need_all_but_the_training_stack() -> None:
+    body = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lines = {*body["project"]["dependencies"], *body["project"]["optional-dependencies"]["test"]}
+    stack = ("torch>", "transformers>", "peft>", "accelerate>", "datasets>", "triton>")
+    groups = body["dependency-groups"]
+    assert {*groups["core-test"], *groups["core-test-files"]} == {x for x in lines if not x.startswith(stack)}
+    assert [x.startswith("trl>") for x in groups["core-test-files"]] == [True]

@@ -18,12 +18,12 @@ REQUEST = Request(
     key="sha256:" + "0" * 64,
     kind="run.sft",
     spec={"batch_size": 2, "name": "é"},
-    inputs={"base": [Input("/a", "sha256:1", "model", "model:m")], "data": [], "tokens": [
-        Input("/b", "sha256:2", "tokens", "run:x#tokens", [{"part": "p", "input": "i", "output": None, "path": None}])
-    ]},
+    inputs={"base": [Input("/a", "sha256:1", "model", "model:m")], "data": [],
+            "tokens": [Input("/b", "sha256:2", "tokens", "run:x#tokens")]},
     code={"r.py": {"digest": "sha256:3", "snapshot": "/s/r.py"}},
     code_root="/s", staging="/w", out="/o", store="/st",
     resources={"cpus": 1, "gpus": [], "memory": 0}, seed=1, provenance={},
+    bases=["sha256:4"], previous="/st/objects/ab/cd",
 )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self.read, self.write = os.pipe()
-        self.events = Events("run:x", self.write, seal=lambda directory: "sha256:" + directory)
+        self.events = Events("run:x", self.write)
 
     def lines(self) -> list[dict[str, object]]:
         os.close(self.write)
@@ -70,20 +70,24 @@ def test_events_are_numbered_lines(pipe: Pipe) -> None:
     e.progress(1, 1, "row")
     e.metric(3, loss=0.5)
     e.effective(attn="sdpa")
-    assert e.part("p1", "dir") == "sha256:dir"
+    e.part(0, "sha256:c", "sha256:d", made=True, rows=7, copied=5)
     e.warning("slug", "words\nin two lines")
     e.gate("g", True, 1.0, "> 0")
+    e.flush()
     found = pipe.lines()
     assert [x["seq"] for x in found] == list(range(1, 8))
     assert {x["v"] for x in found} == {1} and {x["action"] for x in found} == {"run:x"}
     assert [x["type"] for x in found] == ["start", "progress", "metric", "effective", "part", "warning", "gate"]
-    assert found[4]["part"] == "p1" and found[4]["output"] == "sha256:dir"
+    assert {name: found[4][name] for name in ("item", "chunk", "output", "made", "rows", "copied")} == {
+        "item": 0, "chunk": "sha256:c", "output": "sha256:d", "made": True, "rows": 7, "copied": 5
+    }  # fmt: skip
 
 
 def test_what_is_not_finite_never_reaches_a_record(pipe: Pipe) -> None:
     """A record is strict JSON, and a NaN at the end of a long run must not cost the run."""
     pipe.events.metric(1, loss=math.nan, reward=1.0)
     pipe.events.effective(summary={"loss": math.inf, "all": [1.0, math.nan]})
+    pipe.events.flush()
     warning, metric, effective = pipe.lines()
     assert (warning["type"], warning["slug"]) == ("warning", "not-finite")
     assert metric["figures"] == {"reward": 1.0}
@@ -93,9 +97,35 @@ def test_what_is_not_finite_never_reaches_a_record(pipe: Pipe) -> None:
 def test_progress_is_throttled_but_the_end_is_told(pipe: Pipe) -> None:
     for i in range(1, 1001):
         pipe.events.progress(i, 1000)
+    pipe.events.flush()
     found = pipe.lines()
     assert 1 <= len(found) < 50
     assert found[-1]["done"] == 1000
+
+
+def test_progress_without_an_end_is_throttled_too(pipe: Pipe) -> None:
+    for i in range(1, 1001):
+        pipe.events.progress(i, 0)
+    assert 1 <= len(pipe.lines()) < 50
+
+
+def test_what_is_held_back_comes_in_order(pipe: Pipe, monkeypatch) -> None:
+    """Within 50 ms of the last write, what is in no hurry waits for the next event; later, nothing waits."""
+    now = [100.0]
+    monkeypatch.setattr("tunekit.protocol.time.monotonic", lambda: now[0])
+    written = lambda: [json.loads(line)["type"] for line in os.read(pipe.read, 1 << 16).splitlines()]  # noqa: E731
+    pipe.events.emit("start", pid=1)
+    now[0] += 0.049
+    pipe.events.effective(a=1)
+    assert written() == ["start"]
+    pipe.events.metric(1, loss=1.0)
+    assert written() == ["effective", "metric"]
+    now[0] += 0.051
+    pipe.events.progress(1, 9)
+    assert written() == ["progress"]
+    pipe.events.gate("g", True, 1.0, "> 0")
+    pipe.events.flush()
+    assert written() == ["gate"] and pipe.lines() == []
 
 
 def test_unknown_types_are_bugs_and_other_ranks_are_silent() -> None:
@@ -103,8 +133,6 @@ def test_unknown_types_are_bugs_and_other_ranks_are_silent() -> None:
     quiet.emit("done", outputs={})
     with pytest.raises(ValueError, match="unknown event type"):
         quiet.emit("finished")
-    with pytest.raises(RuntimeError, match="no store"):
-        quiet.part("p", "d")
     assert len(set(EVENT_TYPES)) == 9
 
 

@@ -92,14 +92,6 @@ def form_of(format: str, fields: dict[str, Any]) -> str:
     return "segments" if format == "alpaca" and fields.get("template") == "alpaca" else FORMATS[format].form
 
 
-def settled(item: dict[str, Any], form: str) -> dict[str, Any]:
-    """An item of a step whose format is `auto`, as if the form of its dataset had been declared. So a part is the
-    same by either way, and never taken for one of another form."""
-    if item.get("format") != AUTO:
-        return item
-    return {key: value for key, value in item.items() if key != "format"} | ({"format": form} if form != "chat" else {})
-
-
 def refusal(consumer: str, dataset: str, form: str) -> Refusal | None:
     """Why `consumer` cannot read a dataset of this form; None if it can, or if that is not known yet."""
     accepted = ACCEPTS[consumer]

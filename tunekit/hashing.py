@@ -14,6 +14,7 @@ from typing import Any
 
 PREFIX = "sha256:"
 _BLOCK = 1 << 20
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def canonical(value: Any) -> bytes:
@@ -23,7 +24,7 @@ def canonical(value: Any) -> bytes:
     None, bool, int, float, str, list, tuple or dict with str keys.
     """
     _check(value, "")
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _encode(value).encode()
 
 
 def _check(value: Any, where: str) -> None:

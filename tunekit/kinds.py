@@ -17,15 +17,18 @@ from tunekit.errors import UsageError
 class Kind(NamedTuple):
     """One room. `version` enters keys: raise it when the same spec would give other bytes. `preload`: which
     imports a worker shares with its siblings (`light`: pyarrow; `torch`: the training stack). `parts`: the input
-    role whose datasets are worked on chunk by chunk, each cached on its own; `spec["items"]` is parallel to it.
-    `outputs`: what may stand after `@` in its label. `file`: the project's file whose `run` it is."""
+    roles that are worked on chunk by chunk, each cached on its own; where there is a `spec["items"]`, it is parallel
+    to them. `whole`: fields that say which rows there are and in what order, not what becomes of one: changing them
+    makes no part again. `outputs`: what may stand after `@` in its label. `file`: the project's file whose
+    `run` it is."""
 
     name: str
     room: str
     struct: str
     version: int
     preload: str = "light"
-    parts: str = ""
+    parts: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     file: str = ""
 
@@ -38,11 +41,12 @@ class Kind(NamedTuple):
 
 
 _S, _M = "tunekit.steps.", "tunekit.methods."
+_ROWS_READ = ("reader", "encoding", "split", "shuffle", "limit", "seed")  # a dataset's fields that name its rows
 
 TARGETS = {
     k.name: k
     for k in (
-        Kind("dataset", _S + "dataset", "Dataset", 2),
+        Kind("dataset", _S + "dataset", "Dataset", 3, parts=("source", "from"), whole=_ROWS_READ),
         Kind("tokenizer", _S + "tokenizer", "Tokenizer", 1),
         Kind("model", _S + "model", "Model", 1, "torch"),
         Kind("adapter", _S + "adapter", "Adapter", 1),
@@ -62,7 +66,7 @@ STEPS = {
     for k in (
         Kind("fetch", _S + "fetch", "Fetch", 1),
         Kind("files", _S + "files", "Files", 1),
-        Kind("tokens", _S + "tokens", "Tokens", 2, parts="data"),
+        Kind("tokens", _S + "tokens", "Tokens", 3, parts=("data",)),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )
 }

@@ -10,18 +10,18 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from tunekit.parts import Shelf
 
 PROTOCOL = 1
 EVENT_TYPES = ("start", "progress", "metric", "effective", "part", "warning", "gate", "error", "done")
+HELD_BACK = ("progress", "effective", "gate")
 
 
 class Input(NamedTuple):
     """One input as the worker sees it: a directory that must not be written to.
 
-    `parts`: for a dataset step, the ordered parts `[{"part": part key, "input": chunk digest,
-    "output": artifact digest or None, "path": directory or None}]`; empty for every other input.
     `reading`: of files that are read where they lie (kind `files`; `path` then holds links): what their dataset says
     of them, and `signatures`, by which a file that changed is known: name → `inode:size:mtime_ns:ctime_ns`.
     """
@@ -30,7 +30,6 @@ class Input(NamedTuple):
     digest: str
     kind: str
     label: str
-    parts: list[dict[str, Any]] = []
     reading: dict[str, Any] = {}
 
 
@@ -51,6 +50,8 @@ class Request(NamedTuple):
     seed: int
     provenance: dict[str, Any]  # label, source ids: what may be written into an artifact's config
     finish: bool = False  # a training run: take no further step, make the result of its last checkpoint
+    bases: list[str] = []  # of parts (tunekit.parts), one an item; empty where an action has none
+    previous: str = ""  # file that lists the parts of this label's last execution: a hint, never needed
 
     def one(self, role: str) -> Input:
         """The only input of a role."""
@@ -78,14 +79,18 @@ class Request(NamedTuple):
 class Events:
     """The worker's pen. Only rank 0 of a distributed action holds one that writes (fd ≥ 0)."""
 
-    def __init__(self, action: str, fd: int, seal: Callable[[str], str] | None = None) -> None:
+    def __init__(self, action: str, fd: int, shelf: Shelf | None = None) -> None:
         self.action = action
+        self.shelf = shelf
         self._fd = fd
-        self._seal = seal
         self._seq = 0
         self._last_progress = 0.0
+        self._held = b""
+        self._sent = 0.0
 
     def emit(self, type: str, **data: Any) -> None:
+        """Write an event. One of `HELD_BACK` that comes within 50 ms of the last write goes with the next one: a
+        quick action wakes the controller three times, not six."""
         if type not in EVENT_TYPES:
             raise ValueError(f"unknown event type {type!r}")
         if self._fd < 0:
@@ -94,14 +99,22 @@ class Events:
         line = json.dumps(
             {"v": 1, "seq": self._seq, "t": round(time.time(), 3), "action": self.action, "type": type, **_finite(data)}
         )
-        data_left = memoryview(line.encode() + b"\n")
-        while data_left:
-            data_left = data_left[os.write(self._fd, data_left) :]
+        self._held += line.encode() + b"\n"
+        if type not in HELD_BACK or time.monotonic() - self._sent >= 0.05:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was held back."""
+        self._sent = time.monotonic()
+        left, self._held = memoryview(self._held), b""
+        while left:
+            left = left[os.write(self._fd, left) :]
 
     def progress(self, done: float, total: float, unit: str = "step", **figures: float) -> None:
-        """How far the action is; at most 10 a second reach the controller, the last one always."""
+        """How far the action is (`total` 0: nobody knows of how much); at most 10 a second reach the controller, the
+        last one always."""
         now = time.monotonic()
-        if done < total and now - self._last_progress < 0.1:
+        if done != total and now - self._last_progress < 0.1:
             return
         self._last_progress = now
         self.emit("progress", done=done, total=total, unit=unit, **figures)
@@ -118,14 +131,10 @@ class Events:
         """What really took effect. Merged over the action's life, stored in the record."""
         self.emit("effective", settings=settings)
 
-    def part(self, part: str, directory: str, **data: Any) -> str:
-        """Make a finished part durable: its directory becomes an artifact of its own, and the action cache
-        learns `part` (the part's key, from the request) → its digest, which is returned."""
-        if self._seal is None:
-            raise RuntimeError("these events have no store to seal parts into")
-        output = self._seal(directory)
-        self.emit("part", part=part, output=output, **data)
-        return output
+    def part(self, item: int, chunk: str, output: str, *, made: bool, rows: int, copied: int = 0) -> None:
+        """One part of the action, in order. `made`: it was not there before, and is durable now. `copied`: how many
+        of its rows come from parts of the last execution."""
+        self.emit("part", item=item, chunk=chunk, output=output, made=made, rows=rows, copied=copied)
 
     def warning(self, slug: str, message: str, **data: Any) -> None:
         self.emit("warning", slug=slug, message=message, **data)

@@ -25,6 +25,7 @@ from typing import Any
 
 from tunekit import diskspace
 from tunekit.errors import ActionError, TunekitError
+from tunekit.parts import Part
 from tunekit.protocol import Events, Request
 
 PRELOAD = {
@@ -105,7 +106,7 @@ def _spawn(channel: socket.socket, message: dict[str, Any], fd: int) -> None:
 def child(path: Path, fd: int) -> int:
     """Run one action. Its log takes stdout and stderr; what the controller learns goes through the events."""
     request = Request.from_json(path.read_text())
-    events = Events(request.action, fd, lambda directory: _seal(request, Path(directory)))
+    events = Events(request.action, fd, _Shelf(request))
     try:
         _log_into(path.parent / "log.txt")
         _environment(request, path.parent)
@@ -142,6 +143,32 @@ def _named(error: Exception, request: Request) -> TunekitError:
     return ActionError(f"{type(error).__name__}: {error}", slug="crashed", hint="the log has the traceback")
 
 
+class _Shelf:
+    """The store, for rooms that work in parts."""
+
+    def __init__(self, request: Request) -> None:
+        from tunekit.store.store import Store
+
+        self._store = Store(Path(request.store))
+
+    def find(self, part: str) -> Part | None:
+        from tunekit.store.records import part_output
+
+        output = part_output(self._store, part)
+        return self.open(output) if output else None
+
+    def open(self, output: str) -> Part | None:
+        from tunekit.store.artifacts import whole
+
+        files = whole(self._store, output)
+        return None if files is None else Part(output, files)
+
+    def seal(self, directory: str) -> str:
+        from tunekit.store.artifacts import seal
+
+        return seal(self._store, Path(directory))
+
+
 def _environment(request: Request, folder: Path) -> None:
     """What every room may rely on: threads from the granted cpus, no other library's cache, a clean `out`, and a
     working directory of its own: a relative path finds nothing of the workspace, which is not in the key."""
@@ -170,6 +197,7 @@ def _run(request: Request, events: Events) -> dict[str, str]:
     from tunekit.store.artifacts import view
     from tunekit.store.store import Store
 
+    assert events.shelf is not None
     for inputs in request.inputs.values():
         for found in inputs:
             if found.reading:
@@ -186,20 +214,13 @@ def _run(request: Request, events: Events) -> dict[str, str]:
     outputs = {}
     for role, name in produced.items():
         if name not in sealed:
-            sealed[name] = _seal(request, Path(request.out) / name)
+            sealed[name] = events.shelf.seal(str(Path(request.out) / name))
         outputs[role] = sealed[name]
     os.chdir("/")
     shutil.rmtree(request.out)
     with contextlib.suppress(OSError):
         os.rmdir(request.staging)  # a state that can be continued stays until the result is published
     return outputs
-
-
-def _seal(request: Request, directory: Path) -> str:
-    from tunekit.store.artifacts import seal
-    from tunekit.store.store import Store
-
-    return seal(Store(Path(request.store)), directory)
 
 
 def main(argv: list[str]) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -266,12 +267,48 @@ def test_parts_are_reused(project):
     project.manifest(second + TRAINED.replace("DATA", data))
     done = project.build("run:x#tokens")
     assert done.code == 0, done.err + done.out
-    assert len([e for e in done.events if e["type"] == "part"]) == 2
+    assert made_parts(done) == {"dataset:a": 1, "dataset:b": 1, "run:x#tokens": 2}
     project.rows("b.jsonl", [{"text": f"line {i} of the second"} for i in range(31)])
     done = project.build("run:x#tokens")
     assert done.ran == ["dataset:b#fetch", "dataset:b", "run:x#tokens"]
-    assert len([e for e in done.events if e["type"] == "part"]) == 1
-    assert entry(project, "run:x#tokens")["parts"] == 1
+    assert made_parts(done) == {"dataset:b": 1, "run:x#tokens": 1}
+    parts = entry(project, "run:x#tokens")["parts"]
+    assert {k: v for k, v in parts.items() if k != "list"} == {"total": 2, "made": 1, "rows_made": 1, "rows_copied": 30}
+    listed = (project.store / "objects" / parts["list"][7:9] / parts["list"][7:]).read_text()
+    assert len({tuple(json.loads(line)) for line in listed.splitlines()}) == 2
+
+
+def made_parts(done) -> dict[str, int]:
+    return dict(Counter(e["action"] for e in done.events if e["type"] == "part" and e["made"]))
+
+
+def test_a_worker_that_dies_keeps_its_parts(project):
+    """The map kills its process in the last chunk: the next build makes that one alone."""
+    project.rows("a.jsonl", [{"id": i} for i in range(9000)])
+    project.write(
+        "data.py",
+        """
+        import os
+        def f(row):
+            if row["id"] == 8999 and not os.path.exists(os.environ["TUNEKIT_STORE"] + "/alive"):
+                os.kill(os.getpid(), 9)
+            return row
+    """,
+    )
+    project.manifest("""
+        [dataset.a]
+        source = "path:a.jsonl"
+        map = "data.py:f"
+    """)
+    done = project.build("dataset:a")
+    (failed,) = [e for e in done.events if e["type"] == "failed"]
+    assert done.code == 1 and "killed by signal 9" in failed["message"]
+    before = made_parts(done)["dataset:a"]
+    assert before >= 2
+    (project.store / "alive").touch()
+    done = project.build("dataset:a")
+    assert done.code == 0 and made_parts(done) == {"dataset:a": 1}
+    assert entry(project, "dataset:a")["parts"]["total"] == before + 1
 
 
 GATED = {

@@ -33,7 +33,7 @@ def documents(draw: st.DrawFn) -> str:
     return "\n".join(lines) + draw(st.sampled_from(["", "\n"]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     documents(), st.sampled_from(["dataset", "model"]), names, st.dictionaries(names, values, min_size=1, max_size=4)
 )

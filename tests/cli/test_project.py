@@ -180,7 +180,7 @@ class TestClean:
         body = call(copied, "clean", "--yes", "--json").json
         assert body["schema"] == "tunekit/clean/1" and len(body["paths"]) == 2
         assert sorted(p.name for p in (copied / ".tunekit").iterdir()) == ["history.jsonl"]
-        assert "0 to run" in call(copied, "build").out
+        assert "nothing to do" in call(copied, "build").out
         assert call(copied, "clean", "--yes").code == 0
 
     def test_of_a_project_that_does_not_parse(self, copied, call):

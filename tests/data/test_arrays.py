@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunekit.data.arrays import array_of
+from tunekit.data.arrays import array_of, conformed, indices, settled, sizes
 
 _SCALARS = st.sampled_from([pa.null(), pa.bool_(), pa.int64(), pa.int32(), pa.float64(), pa.string(), pa.binary()])
 _TYPES = st.recursive(
@@ -40,13 +40,50 @@ def _values(kind: pa.DataType) -> st.SearchStrategy:
     return st.one_of(st.none(), found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_TYPES.flatmap(lambda kind: st.tuples(st.just(kind), st.lists(_values(kind), max_size=9))))
 def test_equal_to_pyarrow(case: tuple[pa.DataType, list]) -> None:
     kind, values = case
     ours = array_of(values, kind)
     ours.validate(full=True)
     assert ours.equals(pa.array(values, type=kind))
+
+
+def layout(array: pa.Array) -> list:
+    """Everything that an Arrow file holds of an array."""
+    nulls = array.null_count
+    buffers = [b.to_pybytes() if b is not None and (i or nulls) else b"" for i, b in enumerate(array.buffers())]
+    return [array.type, len(array), array.offset, nulls, buffers]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    _TYPES.flatmap(lambda kind: st.tuples(st.just(kind), st.lists(_values(kind), min_size=1, max_size=9))), st.data()
+)
+def test_rows_that_were_taken_or_sliced_get_the_layout_of_new_ones(case: tuple[pa.DataType, list], data) -> None:
+    kind, values = case
+    array = array_of(values, kind)
+    numbers = data.draw(st.lists(st.integers(0, len(values) - 1), max_size=9))
+    start, stop = sorted((data.draw(st.integers(0, len(values))), data.draw(st.integers(0, len(values)))))
+    for found, wanted in (
+        (array.take(indices(numbers)), [values[i] for i in numbers]),
+        (array.slice(start, stop - start), values[start:stop]),
+        (pa.concat_arrays([array, array]).slice(start, len(values)), (values + values)[start : start + len(values)]),
+        (conformed(array, kind), values),
+        (conformed(pa.nulls(len(values)), kind), [None] * len(values)),
+    ):
+        assert layout(settled(found)) == layout(array_of(wanted, kind))
+        settled(found).validate(full=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.none() | st.lists(st.none() | st.fixed_dictionaries({"t": st.text(max_size=4), "n": st.none()}),
+                                     max_size=3), max_size=6), st.integers(0, 3))  # fmt: skip
+def test_sizes_are_bytes_of_text(rows: list, start: int) -> None:
+    kind = pa.list_(pa.struct([("n", pa.null()), ("t", pa.string())]))
+    rows = [None if row is None else [m and {"t": m["t"]} for m in row] for row in rows]
+    array = array_of(rows, kind).slice(start)
+    assert sizes(array).tolist() == [sum(len(m["t"].encode()) for m in r or [] if m) for r in rows[start:]]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +96,7 @@ def test_what_a_type_cannot_hold_is_refused(kind: pa.DataType, bad: object) -> N
 
 def test_pandas_is_not_imported() -> None:
     code = (
-        "import sys, pyarrow as pa; from tunekit.data.arrays import array_of; "
+        "import sys, pyarrow as pa; from tunekit.data.arrays import array_of, conformed, indices, settled, sizes; "
         "array_of(['a'], pa.string()); assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -22,7 +22,7 @@ from tunekit.data.template import ChatTemplate
 from tunekit.data.vocabulary import Vocabulary
 from tunekit.errors import ActionError
 
-CASES = int(os.environ.get("TUNEKIT_CASES", "150"))
+CASES = int(os.environ.get("TUNEKIT_CASES", "50"))
 SLUGS = {
     "no-messages", "unknown-role", "no-content", "wrong-content", "unknown-part", "bad-weight", "bad-tool-call",
     "bad-tools", "template-refused", "message-dropped", "no-turn-start", "mask-not-derivable", "place-lost",

@@ -39,7 +39,7 @@ def chat(*turns: str) -> dict:
     return {"messages": [{"role": roles[i % 2], "content": text} for i, text in enumerate(turns)]}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(messages=st.lists(MESSAGE, min_size=1, max_size=6))
 def test_labels_are_the_assistants_words_and_ends(vocabulary, messages):
     assume(not any(s in m["content"] for m in messages for s in SPECIAL))

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from tunekit.data.readers import Lines, count_rows, items, lines, parse, read_blocks, rows_of, streams, texts
 from tunekit.errors import ActionError
 
-CASES = int(os.environ.get("TUNEKIT_FUZZ", "150"))
+CASES = int(os.environ.get("TUNEKIT_FUZZ", "50"))
 READERS = ["jsonl", "json", "csv", "tsv", "parquet", "arrow", "text", "lines", "paragraphs"]
 SLUGS = {"bad-file", "bad-line", "bad-row", "not-utf8"}
 ran: Counter[str] = Counter()

@@ -48,8 +48,8 @@ def test_rows_come_back_from_any_chunking(tmp_path_factory, rows, chunk_rows):
 def test_index_is_the_documented_one(tmp_path):
     write_dataset(tmp_path, [{"b": 1, "a": "x"}, {"a": "y", "b": 2.5}], "rows", 1)
     body = json.loads((tmp_path / "dataset.json").read_text())
-    assert sorted(body) == ["chunks", "format", "rows", "schema", "shape"]
-    assert (body["format"], body["rows"], body["shape"]) == (1, 2, "rows")
+    assert sorted(body) == ["arrow", "chunks", "format", "rows", "schema", "shape"]
+    assert (body["format"], body["rows"], body["shape"]) == (2, 2, "rows")
     assert body["schema"] == {"a": "string", "b": "double"}
     assert [sorted(c) for c in body["chunks"]] == [["bytes", "digest", "rows"]] * 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["chunks", "dataset.json"]
@@ -69,6 +69,32 @@ def test_a_chunk_does_not_depend_on_its_neighbours(tmp_path):
     whole = write_dataset(tmp_path / "whole", rows, "rows", 10).chunk_list
     alone = write_dataset(tmp_path / "alone", rows[10:20], "rows").chunk_list
     assert alone[0] == whole[1]
+
+
+def test_readers_see_the_union_of_the_types(tmp_path):
+    rows = [{"n": 1, "m": [{"a": 1}]}, {"n": 0.5, "m": None}, {"m": [{"a": None, "b": "x"}], "t": "y"}]
+    found = write_dataset(tmp_path, rows, "rows", 1)
+    assert [str(t.schema.field("n").type) for _, t in found.own_chunks() if "n" in t.column_names] == [
+        "int64",
+        "double",
+    ]
+    assert {t.schema for _, t in found.chunks()} == {found.schema}
+    assert list(found.iter_rows()) == [
+        {"m": [{"a": 1, "b": None}], "n": 1.0, "t": None},
+        {"m": None, "n": 0.5, "t": None},
+        {"m": [{"a": None, "b": "x"}], "n": None, "t": "y"},
+    ]
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 2, None])
+def test_a_clash_between_chunks_is_named_as_within_one(tmp_path, chunk_rows):
+    for rows, where in (
+        ([{"a": 1}, {}, {}, {"a": "x"}], "column `a`, row 3: str where earlier rows have int"),
+        ([{"a": 0.5}, {}, {"b": 1}, {"a": 2**60 + 1}], "column `a`, row 3: Integer value"),
+    ):
+        with pytest.raises(ActionError) as e:
+            write_dataset(tmp_path / str(len(where)), rows, "rows", chunk_rows)
+        assert e.value.slug == "mixed-types" and e.value.message.startswith(where)
 
 
 def test_key_order_changes_nothing(tmp_path):
@@ -141,8 +167,8 @@ def test_no_rows_is_an_error(tmp_path):
 def test_what_is_not_a_dataset_is_an_error(tmp_path):
     with pytest.raises(ActionError, match="cannot be read"):
         open_dataset(tmp_path)
-    (tmp_path / "dataset.json").write_text('{"format": 2}')
-    with pytest.raises(ActionError, match="not format 1"):
+    (tmp_path / "dataset.json").write_text('{"format": 1}')
+    with pytest.raises(ActionError, match="not format 2"):
         open_dataset(tmp_path)
     found = write_dataset(tmp_path, [{"a": 1}], "rows")
     (tmp_path / "chunks" / f"{found.chunk_list[0].digest[7:]}.arrow").write_bytes(b"torn")

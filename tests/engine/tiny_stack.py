@@ -10,11 +10,12 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from tunekit.data.encoder import Encoded
-from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_part, write_tokens
+from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, table_of, write_part, write_tokens
 from tunekit.hashing import sha256_file
 from tunekit.protocol import Events, Input, Request
 
@@ -90,7 +91,7 @@ def make_tokens(directory: Path, *items: list[list[tuple[list[int], list[bool]]]
         parts, first = [], 0
         for rows in item:
             file = directory / "new.arrow"
-            write_part(file, ((i, Encoded(ids, labelled)) for i, (ids, labelled) in enumerate(rows)))
+            write_part(file, [table_of([Encoded(ids, labelled) for ids, labelled in rows])], np.arange(len(rows)))
             digest = sha256_file(file)
             place_part(directory, digest, file)
             file.unlink()

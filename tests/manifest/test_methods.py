@@ -3,6 +3,7 @@ bytes of the file and of what it imports."""
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 import typing
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "plan"))
@@ -303,6 +304,7 @@ def declarations(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
+@settings(max_examples=40, deadline=None)
 @given(declarations())
 def test_the_declaration_as_read_is_the_class_as_python_makes_it(body):
     code = (
@@ -323,7 +325,7 @@ def test_the_declaration_as_read_is_the_class_as_python_makes_it(body):
         assert typing.get_args(info.type)[0] == typing.get_args(read[name].type)[0]
     needed = {n: DEFAULTS[next(k for k in DEFAULTS if _hint(body, n).startswith(k))] for n in real if n[0] == "f"
               and real[n].required and n[1:].isdigit()}  # fmt: skip
-    table = {"model": "model:m", "data": ["dataset:a"], **{n: eval(v) for n, v in needed.items()}}
+    table = {"model": "model:m", "data": ["dataset:a"], **{n: ast.literal_eval(v) for n, v in needed.items()}}
     made = msgspec.convert(table, found.struct)
     assert plain(made) == plain(msgspec.convert(table, scope["Mine"]))
 

@@ -327,18 +327,36 @@ def test_line_ends_of_code_do_not_count(tmp_path):
 
 
 def test_part_keys():
-    from tunekit.plan.preimage import part_key
+    from tunekit.kinds import STEPS
+    from tunekit.parts import part_key
+    from tunekit.plan.preimage import part_bases
+
+    def base(image):
+        return part_bases(image, STEPS["tokens"])[0]
 
     image = {"kind": "tokens", "version": 1, "fields": {"items": [{"a": 1}, {"a": 2}]}, "code": {}, "packages": {},
              "inputs": {"data": ["d1", "d2"], "tokenizer": ["t"]}}  # fmt: skip
-    key = part_key(image, "data", "chunk", {"a": 1})
+    key = base(image)
     longer = {**image, "fields": {"items": [{"a": 1}]}, "inputs": {"data": ["d9"], "tokenizer": ["t"]}}
-    assert part_key(longer, "data", "chunk", {"a": 1}) == key, "the other datasets of the step do not count"
+    assert base(longer) == key, "the other datasets of the step do not count"
     others = [
-        part_key(image, "data", "other", {"a": 1}),
-        part_key(image, "data", "chunk", {"a": 2}),
-        part_key({**image, "version": 2}, "data", "chunk", {"a": 1}),
-        part_key({**image, "packages": {"p": "2"}}, "data", "chunk", {"a": 1}),
-        part_key({**image, "inputs": {"data": [], "tokenizer": ["u"]}}, "data", "chunk", {"a": 1}),
+        part_bases(image, STEPS["tokens"])[1],
+        base({**image, "version": 2}),
+        base({**image, "packages": {"p": "2"}}),
+        base({**image, "inputs": {"data": [], "tokenizer": ["u"]}}),
     ]
-    assert len({key, *others}) == 6
+    assert len({key, *others}) == 5
+    assert len({part_key(b, c) for b in (key, others[0]) for c in ("c", "d")}) == 4
+
+
+def test_what_names_the_rows_of_a_dataset_makes_no_part_again():
+    from tunekit.kinds import TARGETS
+    from tunekit.plan.preimage import part_bases
+
+    image = {"kind": "dataset", "version": 2, "fields": {"format": "chat"}, "code": {"data.py": "sha256:1"},
+             "packages": {"pyarrow": "20"}, "inputs": {"source": ["s"]}}  # fmt: skip
+    (base,) = part_bases(image, TARGETS["dataset"])
+    same = {"split": "[:10%]", "shuffle": True, "seed": 3, "limit": 7, "reader": "jsonl", "format": "chat"}
+    assert part_bases({**image, "fields": same, "inputs": {"source": ["t"]}}, TARGETS["dataset"]) == [base]
+    for change in ({"fields": {"format": "rows"}}, {"code": {"data.py": "sha256:2"}}, {"packages": {"pyarrow": "21"}}):
+        assert part_bases({**image, **change}, TARGETS["dataset"]) != [base]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import tunekit
@@ -20,7 +21,15 @@ PACKAGE = Path(tunekit.__file__).parent
 PINS = Path(__file__).parents[1] / "versions.json"
 REPIN = "TUNEKIT_REPIN=1 pytest tests/plan/test_versions.py"
 # Carry bytes and messages, decide none: a new error text restales nothing.
-NEUTRAL = {"tunekit", "tunekit.errors", "tunekit.protocol", "tunekit.label", "tunekit.derive", "tunekit.kinds"}
+NEUTRAL = {
+    "tunekit",
+    "tunekit.errors",
+    "tunekit.parts",
+    "tunekit.protocol",
+    "tunekit.label",
+    "tunekit.derive",
+    "tunekit.kinds",
+}
 
 
 def file_of(module: str) -> Path | None:
@@ -33,17 +42,23 @@ def closure(module: str, seen: dict[str, str]) -> dict[str, str]:
     file = file_of(module)
     if file is None or module in seen or module in NEUTRAL:
         return seen
-    seen[module] = sha256_bytes(file.read_bytes())
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [a.name for a in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
-        for name in names:
-            if name.startswith("tunekit."):
-                closure(name, seen)
+    seen[module], names = digest_and_imports(file)
+    for name in names:
+        closure(name, seen)
     return seen
+
+
+@cache
+def digest_and_imports(file: Path) -> tuple[str, list[str]]:
+    """Of one file, read once for all rooms: its digest, and the names under `tunekit` that it imports."""
+    data = file.read_bytes()
+    names: list[str] = []
+    for node in ast.walk(ast.parse(data)):
+        if isinstance(node, ast.Import):
+            names += [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+    return sha256_bytes(data), [name for name in names if name.startswith("tunekit.")]
 
 
 def pinned_now() -> dict[str, dict[str, object]]:

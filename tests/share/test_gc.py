@@ -13,6 +13,7 @@ import pytest
 from tunekit.build import history
 from tunekit.errors import LockError, StoreError
 from tunekit.lockfile import Archive, FileEntry, ResultBlock, block_of, empty_lock, save_lock
+from tunekit.parts import Made
 from tunekit.plan.state import State
 from tunekit.share import gc
 from tunekit.share.roots import KEPT, live
@@ -45,7 +46,7 @@ class World:
         artifacts.view(self.store, digest)
         return digest
 
-    def result(self, n: int, label: str = "dataset:a", *, told: bool = True) -> dict[str, Any]:
+    def result(self, n: int, label: str = "dataset:a", *, told: bool = True, **more: Any) -> dict[str, Any]:
         """A record of key `n`; `told`: in the project's history."""
         record = {
             "key": key(n),
@@ -56,6 +57,7 @@ class World:
             "outputs": {"main": self.artifact(f"result {n}")},
             "log": artifacts.add_bytes(self.store, f"log {n}".encode()),
             "metrics": "",
+            **more,
         }
         records.add(self.store, record)
         if told:
@@ -154,8 +156,11 @@ def test_a_running_action_keeps_its_staging_and_inputs(world: World):
     needed, code = world.artifact("an input"), world.artifact("code")
     staging = world.store.staging(key(7))
     staging.mkdir()
-    inputs = {"from": [{"digest": needed, "parts": []}]}
-    body = {"action": "dataset:b", "inputs": inputs, "code_root": str(world.store.view(code))}
+    inputs = {"from": [{"digest": needed}]}
+    part = world.artifact("a part to copy from")
+    listed = staging / "listed"
+    listed.write_text(Made.write([Made("sha256:b", "sha256:c", part)]))
+    body = {"action": "dataset:b", "inputs": inputs, "code_root": str(world.store.view(code)), "previous": str(listed)}
     (staging / "request.json").write_text(json.dumps(body))
     lease = leases.acquire(world.store, key(7))
     assert lease is not None
@@ -163,7 +168,7 @@ def test_a_running_action_keeps_its_staging_and_inputs(world: World):
     made = gc.collect(world.store, 0)
     lease.release()
     assert "running dataset:b" in [r.name for r in made.live.roots]
-    assert all(world.there(d) for d in (needed, code, after)) and staging.is_dir()
+    assert all(world.there(d) for d in (needed, code, after, part)) and staging.is_dir()
     assert not world.there(after) or gc.collect(world.store, 0).dead
 
 
@@ -187,6 +192,18 @@ def test_parts_live_while_their_bytes_do(world: World):
     records.add_part(world.store, key(12), lost["outputs"]["main"])
     gc.collect(world.store, 0)
     assert records.part_output(world.store, key(11)) and not records.part_output(world.store, key(12))
+
+
+def test_parts_of_a_living_record_live(world: World):
+    """The label's next execution copies rows from them; what their list says stays readable."""
+    parts = [world.artifact(f"part {i}") for i in range(3)]
+    listed = artifacts.add_bytes(world.store, Made.write([Made(key(5), key(6), p) for p in parts[:2]]).encode())
+    for i, part in enumerate(parts):
+        records.add_part(world.store, key(20 + i), part)
+    world.result(1, parts={"total": 2, "list": listed})
+    gc.collect(world.store, 0)
+    assert [world.there(p) for p in parts] == [True, True, False] and world.store.object(listed).is_file()
+    assert [bool(records.part_output(world.store, key(20 + i))) for i in range(3)] == [True, True, False]
 
 
 def test_living_is_asked_of_the_selected_record_too(world: World):

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from tunekit.data.rowset import open_dataset, write_dataset
-from tunekit.hashing import sha256_file
+from tunekit import usercode
+from tunekit.data.rowset import write_dataset
+from tunekit.parts import Made, Shelf, part_key
 from tunekit.protocol import Events, Input, Request
+from tunekit.store import records
+from tunekit.store.store import Store
+from tunekit.worker import _Shelf
 
 
 class Said:
-    """The events of one action, read back from the file they were written to, and a store that seals parts."""
+    """The events of one action, read back from the file they were written to."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, shelf: Shelf | None) -> None:
         self.file = root / "events.jsonl"
-        self.sealed = root / "sealed"
-        self.sealed.mkdir()
         self._fd = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self.pen = Events("dataset:x", self._fd, self._seal)
-
-    def _seal(self, directory: str) -> str:
-        """As the store does: the files move away and become read-only."""
-        digest = sha256_file(Path(directory) / "tokens.arrow")
-        shutil.move(directory, self.sealed / digest[7:])
-        for file in (self.sealed / digest[7:]).iterdir():
-            file.chmod(0o444)
-        return digest
+        self.pen = Events("dataset:x", self._fd, shelf)
 
     def of(self, type: str) -> list[dict[str, Any]]:
+        self.pen.flush()
         events = [json.loads(line) for line in self.file.read_text().splitlines()]
         return [e for e in events if e["type"] == type]
 
@@ -51,23 +45,29 @@ class Said:
 class Ran(NamedTuple):
     main: Path
     said: Said
+    previous: Path  # the list of its parts, as a record has it
+
+    def parts(self, made: bool = True) -> list[dict[str, Any]]:
+        return [e for e in self.said.of("part") if e["made"] == made]
 
 
 @pytest.fixture
 def room(tmp_path: Path):
-    """`room(run, spec, inputs)` runs a room and returns its artifact and events."""
+    """`room(run, spec, inputs)` runs a room and returns its artifact and events. With `bases` it works in parts, which
+    a store keeps; `previous`: what ran before."""
     open_said: list[Said] = []
+    store = Store(tmp_path / "store").ensure()
 
     def go(
         run: Callable[[Request, Events], dict[str, str]],
         spec: dict[str, Any],
         inputs: dict[str, list[Input]] | None = None,
+        bases: list[str] | None = None,
+        previous: Ran | None = None,
     ) -> Ran:
         root = tmp_path / f"action-{len(open_said)}"
         for name in ("out", "staging"):
             (root / name).mkdir(parents=True)
-        said = Said(root)
-        open_said.append(said)
         request = Request(
             action="dataset:x",
             key="sha256:" + "0" * 64,
@@ -78,13 +78,26 @@ def room(tmp_path: Path):
             code_root=str(tmp_path / "code"),
             staging=str(root / "staging"),
             out=str(root / "out"),
-            store=str(root),
+            store=str(store.root),
             resources={"cpus": 1, "gpus": [], "memory": 0},
             seed=0,
             provenance={},
+            bases=bases or [],
+            previous=str(previous.previous) if previous else "",
         )
-        assert run(request, said.pen)["main"] == "main"
-        return Ran(root / "out" / "main", said)
+        said = Said(root, _Shelf(request))
+        open_said.append(said)
+        try:
+            assert run(request, said.pen)["main"] == "main"
+        finally:
+            parts = []
+            for e in said.of("part"):  # as the controller does
+                base = request.bases[e["item"]]
+                parts.append(Made(base, e["chunk"], e["output"]))
+                if e["made"]:
+                    records.add_part(store, part_key(base, e["chunk"]), e["output"])
+            (root / "parts.jsonl").write_text(Made.write(parts))
+        return Ran(root / "out" / "main", said, root / "parts.jsonl")
 
     (tmp_path / "code").mkdir()
     yield go
@@ -94,8 +107,13 @@ def room(tmp_path: Path):
 
 @pytest.fixture
 def code(tmp_path: Path, room: Any) -> Callable[[str], None]:
-    """Write the project's `data.py`."""
-    return lambda text: (tmp_path / "code" / "data.py").write_text(text) and None
+    """Write the project's `data.py`: each is another snapshot."""
+
+    def write(text: str) -> None:
+        usercode._LOADED.clear()
+        (tmp_path / "code" / "data.py").write_text(text)
+
+    return write
 
 
 def directory(path: Path, label: str = "dataset:in") -> Input:
@@ -126,27 +144,6 @@ def source(tmp_path: Path):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
         return directory(root, "dataset:x#fetch")
-
-    return make
-
-
-@pytest.fixture
-def with_parts():
-    """`with_parts(input, {chunk digest: sealed directory})`: the parts a request would list."""
-
-    def make(given: Input, known: dict[str, Path] | None = None) -> Input:
-        parts = []
-        for chunk in open_dataset(given.path).chunk_list:
-            path = (known or {}).get(chunk.digest)
-            parts.append(
-                {
-                    "part": "part-" + chunk.digest[7:15],
-                    "input": chunk.digest,
-                    "output": "sha256:" + path.name if path else None,
-                    "path": str(path) if path else None,
-                }
-            )
-        return given._replace(parts=parts)
 
     return make
 

@@ -36,7 +36,9 @@ def fetch(spec: dict, out: Path) -> tuple[dict[str, str], list[dict]]:
     out.mkdir()
     log = out.parent / f"{out.name}.jsonl"
     with log.open("wb") as f:
-        roles = run(Request.from_json(request_of(spec, out).to_json()), Events("dataset:x#fetch", f.fileno()))
+        events = Events("dataset:x#fetch", f.fileno())
+        roles = run(Request.from_json(request_of(spec, out).to_json()), events)
+        events.flush()
     return roles, [json.loads(line) for line in log.read_text().splitlines()]
 
 

@@ -22,10 +22,11 @@ from tunekit.steps.tokens.run import run
 SPEC = {"items": [{"format": "chat"}]}
 
 
-def sealed_by_chunk(ran, given) -> dict[str, Path]:
-    """Chunk digest → the directory its part was sealed into."""
-    outputs = {e["part"]: ran.said.sealed / e["output"][7:] for e in ran.said.of("part")}
-    return {p["input"]: outputs[p["part"]] for p in given.parts if p["part"] in outputs}
+BASE = ["sha256:" + "b" * 64]
+
+
+def files_of(ran) -> dict[str, bytes]:
+    return {str(p.relative_to(ran.main)): p.read_bytes() for p in sorted(ran.main.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture
@@ -63,48 +64,52 @@ def test_rows_come_back_with_labels(room, dataset, chatml, chat_rows, chunk_rows
     assert tokens.vocab_size == open_vocabulary(chatml.path).size
 
 
-def test_parts_are_sealed_and_a_second_run_tokenizes_nothing(room, dataset, chatml, chat_rows, with_parts, no_encoding):
-    data = with_parts(dataset(chat_rows, "chat", 8))
-    first = room(run, SPEC, {"data": [data], "tokenizer": [chatml]})
-    assert [e["part"] for e in first.said.of("part")] == [p["part"] for p in data.parts]
+def test_parts_are_kept_and_a_second_run_tokenizes_nothing(room, dataset, chatml, chat_rows, no_encoding):
+    inputs = {"data": [dataset(chat_rows, "chat", 8)], "tokenizer": [chatml]}
+    first = room(run, SPEC, inputs, BASE)
+    assert len(first.parts()) == len(open_dataset(inputs["data"][0].path).chunk_list) == 4
     no_encoding()
-    again = with_parts(data, sealed_by_chunk(first, data))
-    second = room(run, SPEC, {"data": [again], "tokenizer": [chatml]})
-    assert second.said.of("part") == []
-    assert (second.main / "tokens.json").read_bytes() == (first.main / "tokens.json").read_bytes()
-    assert list(open_tokens(second.main).items[0].rows()) == list(open_tokens(first.main).items[0].rows())
+    second = room(run, SPEC, inputs, BASE)
+    assert not second.parts() and [e["output"] for e in second.parts(made=False)] == [
+        e["output"] for e in first.parts()
+    ]
+    assert files_of(second) == files_of(first)
 
 
-def test_only_the_missing_part_is_made_and_its_place_may_change(room, dataset, chatml, chat_rows, with_parts):
-    data = with_parts(dataset(chat_rows[8:], "chat", 8))
-    known = sealed_by_chunk(room(run, SPEC, {"data": [data], "tokenizer": [chatml]}), data)
-    before = {p: p.stat().st_mtime_ns for d in known.values() for p in d.iterdir()}
-    longer = with_parts(dataset(chat_rows, "chat", 8), known)
-    ran = room(run, SPEC, {"data": [longer], "tokenizer": [chatml]})
-    assert [e["part"] for e in ran.said.of("part")] == [longer.parts[0]["part"]]
-    assert {p: p.stat().st_mtime_ns for p in before} == before
+def test_only_the_missing_part_is_made_and_its_place_may_change(room, dataset, chatml, chat_rows):
+    room(run, SPEC, {"data": [dataset(chat_rows[8:], "chat", 8)], "tokenizer": [chatml]}, BASE)
+    inputs = {"data": [dataset(chat_rows, "chat", 8)], "tokenizer": [chatml]}
+    ran = room(run, SPEC, inputs, BASE)
+    assert len(ran.parts()) == 1 and len(ran.parts(made=False)) == 3
     (item,) = open_tokens(ran.main).items
     assert list(item.row_numbers()) == list(range(30))
-    fresh = room(run, SPEC, {"data": [dataset(chat_rows, "chat", 8)], "tokenizer": [chatml]})
-    assert (ran.main / "tokens.json").read_bytes() == (fresh.main / "tokens.json").read_bytes()
+    assert files_of(ran) == files_of(room(run, SPEC, inputs))
 
 
-def test_a_view_of_links_is_reused_by_content(room, dataset, chatml, chat_rows, with_parts, tmp_path):
-    data = with_parts(dataset(chat_rows, "chat"))
-    ((digest, sealed),) = sealed_by_chunk(room(run, SPEC, {"data": [data], "tokenizer": [chatml]}), data).items()
-    view = tmp_path / "view"
-    view.mkdir()
-    for file in sealed.iterdir():
-        (view / file.name).symlink_to(os.path.relpath(file, view))
-    ran = room(run, SPEC, {"data": [with_parts(data, {digest: view})], "tokenizer": [chatml]})
-    (file,) = (ran.main / "parts").iterdir()
-    assert not file.is_symlink() and "sha256:" + file.stem == sha256_file(file)
+def test_rows_of_a_changed_chunk_are_copied(room, dataset, chatml, chat_rows, monkeypatch):
+    mute = {"messages": [{"role": "user", "content": "hi"}]}
+    rows = [*chat_rows[:20], mute]
+    first = room(run, SPEC, {"data": [dataset(rows, "chat", 10)], "tokenizer": [chatml]}, BASE)
+    edited = [chat_rows[25], mute, *rows[1:4], *rows[5:], rows[7]]
+    inputs = {"data": [dataset(edited, "chat", 7)], "tokenizer": [chatml]}
+    asked: list[int] = []
+    original = Encoder.encode
+
+    def encode(self, rows, numbers=None):
+        asked.extend(numbers)
+        return original(self, rows, numbers)
+
+    monkeypatch.setattr(Encoder, "encode", encode)
+    ran = room(run, SPEC, inputs, BASE, first)
+    assert asked == [0] and sum(e["copied"] for e in ran.parts()) == len(edited) - 1
+    clean = room(run, SPEC, inputs)
+    assert files_of(ran) == files_of(clean) and ran.said.effective() == clean.said.effective()
 
 
-def test_a_chunk_that_comes_twice_is_made_once(room, dataset, chatml, chat_rows, with_parts):
-    data = with_parts(dataset(chat_rows[:2] * 2, "chat", 2))
-    ran = room(run, SPEC, {"data": [data], "tokenizer": [chatml]})
-    assert len(ran.said.of("part")) == 1
+def test_a_chunk_that_comes_twice_is_made_once(room, dataset, chatml, chat_rows):
+    inputs = {"data": [dataset(chat_rows[:2] * 2, "chat", 2)], "tokenizer": [chatml]}
+    ran = room(run, SPEC, inputs, BASE)
+    assert len(ran.parts()) == 1
     (item,) = open_tokens(ran.main).items
     assert item.row_count == 4 and list(item.row_numbers()) == [0, 1, 2, 3]
 
@@ -114,10 +119,10 @@ def test_what_a_killed_attempt_left_is_replaced_and_never_written_into(vocabular
     directory.mkdir()
     artifact.write_bytes(b"an artifact's bytes")
     (directory / "tokens.arrow").hardlink_to(artifact)
-    ((_, table),) = open_dataset(dataset(chat_rows, "chat").path).chunks()
-    ledger = make_part(directory, table, Encoder(vocabulary_of, "chat", "assistant"), 0)
+    ((_, table),) = open_dataset(dataset(chat_rows, "chat").path).own_chunks()
+    ledger, _ = make_part(directory, table, Encoder(vocabulary_of, "chat", "assistant"), 0)
     assert artifact.read_bytes() == b"an artifact's bytes"
-    assert sha256_file(directory / "tokens.arrow") == ledger.digest == load_ledger(directory).digest
+    assert sha256_file(directory / "tokens.arrow") == ledger.digest == load_ledger(directory / "ledger.json").digest
 
 
 def test_items_have_their_own_settings(room, dataset, chatml, chat_rows):
@@ -176,13 +181,6 @@ def test_an_error_names_the_row_of_the_dataset(room, dataset, chatml, chat_rows)
     )
     with pytest.raises(ActionError, match="row 5: the chat template refuses"):
         room(run, SPEC, {"data": [dataset(chat_rows, "chat", 4)], "tokenizer": [chatml]})
-
-
-def test_parts_that_are_not_the_chunks_are_refused(room, dataset, chatml, chat_rows, with_parts):
-    other = with_parts(dataset(chat_rows[:3], "chat"))
-    with pytest.raises(ActionError) as e:
-        room(run, SPEC, {"data": [dataset(chat_rows, "chat")._replace(parts=other.parts)], "tokenizer": [chatml]})
-    assert e.value.slug == "wrong-parts"
 
 
 def test_a_template_that_prints_the_date_says_so(room, dataset, chatml, chat_rows):

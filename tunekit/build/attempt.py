@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 from tunekit.build.executor import Running
 from tunekit.errors import ActionError
+from tunekit.kinds import kind_of
+from tunekit.parts import Made, part_key
 from tunekit.plan.planner import Node, Planner
+from tunekit.plan.preimage import part_bases
 from tunekit.store import artifacts, records
 from tunekit.store.leases import Lease
 from tunekit.store.store import Store
@@ -20,7 +22,7 @@ from tunekit.store.store import Store
 class Attempt:
     """`folder` is the action's staging directory; it goes when the record is published."""
 
-    def __init__(self, node: Node, lease: Lease, running: Running, folder: Path) -> None:
+    def __init__(self, node: Node, lease: Lease, running: Running, folder: str) -> None:
         self.node = node
         self.lease = lease
         self.running = running
@@ -31,7 +33,9 @@ class Attempt:
         self.metrics: list[dict[str, Any]] = []
         self.warnings: list[dict[str, Any]] = []
         self.gates: list[dict[str, Any]] = []
-        self.parts = 0
+        self._bases = part_bases(node.image, kind_of(node.action.kind)) if node.image else []
+        self._parts: list[Made] = []
+        self._counts = {"total": 0, "made": 0, "rows_made": 0, "rows_copied": 0}
         self.outputs: dict[str, str] | None = None
         self.error: dict[str, Any] | None = None
 
@@ -47,18 +51,28 @@ class Attempt:
             case "gate":
                 self.gates.append({k: event[k] for k in ("name", "passed", "measured", "wanted")})
             case "part":
-                records.add_part(store, event["part"], event["output"])
-                self.parts += 1
+                self._take_part(event, store)
             case "error":
                 self.error = event
             case "done":
                 self.outputs = event["outputs"]
 
+    def _take_part(self, event: dict[str, Any], store: Store) -> None:
+        """The key is computed here: a worker that runs a project's code names the chunk, never the settings."""
+        base = self._bases[event["item"]]
+        self._parts.append(Made(base, event["chunk"], event["output"]))
+        self._counts["total"] += 1
+        if event["made"]:
+            records.add_part(store, part_key(base, event["chunk"]), event["output"])
+            self._counts["made"] += 1
+            self._counts["rows_made"] += event["rows"] - event["copied"]
+            self._counts["rows_copied"] += event["copied"]
+
     def conclude(self, status: int, planner: Planner, environment: dict[str, Any]) -> dict[str, Any]:
         """The record to publish. Raises ActionError where the worker failed, died, or broke a promise."""
         label = self.node.action.label
         if self.error is not None:
-            hint = self.error.get("hint") or f"log: {self.folder / 'log.txt'}"
+            hint = self.error.get("hint") or f"log: {self.folder}/log.txt"
             raise ActionError(f"{label}: {self.error['message']}", slug=self.error["slug"], hint=hint, log=self._tail())
         if status or self.outputs is None:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
@@ -66,7 +80,7 @@ class Attempt:
             raise ActionError(
                 f"{label}: its process {how}{oom}",
                 slug="worker-died",
-                hint=f"build again to continue; log: {self.folder / 'log.txt'}",
+                hint=f"build again to continue; log: {self.folder}/log.txt",
                 log=self._tail(),
             )
         expected = self.node.outputs
@@ -75,24 +89,37 @@ class Attempt:
             raise ActionError(message, slug="source-changed", hint="build again")
         return self._record(planner, environment)
 
+    def _listed(self, store: Store) -> dict[str, Any]:
+        """Counts, and where the parts are listed in order: what the label's next execution may copy rows from."""
+        if not self._parts:
+            return {}
+        return {**self._counts, "list": artifacts.add_bytes(store, Made.write(self._parts).encode())}
+
     def clear(self) -> None:
         """Remove the staging folder. A worker that ended well has left its request and its log, as a rule."""
-        for name in ("request.json", "log.txt"):
-            (self.folder / name).unlink(missing_ok=True)
         try:
+            os.unlink(self.folder + "/request.json")
+            os.unlink(self.folder + "/log.txt")
             os.rmdir(self.folder)
         except OSError:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _tail(self) -> str:
+        return self._log().decode(errors="replace")[-3000:]
+
+    def _log(self) -> bytes:
         try:
-            return (self.folder / "log.txt").read_text(errors="replace")[-3000:]
+            path = f"{self.folder}/log.txt"
+            if not os.stat(path).st_size:
+                return b""
+            with open(path, "rb") as file:
+                return file.read()
         except FileNotFoundError:
-            return ""
+            return b""
 
     def _record(self, planner: Planner, environment: dict[str, Any]) -> dict[str, Any]:
         action, store = self.node.action, planner.store
-        log = self.folder / "log.txt"
+        digests = planner.input_digests(action)
         return {
             "key": self.node.key,
             "attempt": self.name,
@@ -102,7 +129,7 @@ class Attempt:
             "inputs": {
                 role: [
                     {"label": e.action, "output": e.output or "main", "digest": d}
-                    for e, d in zip(edges, planner.input_digests(action)[role], strict=True)
+                    for e, d in zip(edges, digests[role], strict=True)
                 ]
                 for role, edges in action.inputs.items()
             },
@@ -112,11 +139,11 @@ class Attempt:
             "effective": self.effective,
             "warnings": self.warnings,
             "gates": self.gates,
-            "parts": self.parts,
+            "parts": self._listed(store),
             "environment": environment,
             "started": round(self.started, 3),
             "seconds": round(time.time() - self.started, 3),
-            "log": artifacts.add_bytes(store, log.read_bytes()) if log.exists() and log.stat().st_size else "",
+            "log": artifacts.add_bytes(store, log) if (log := self._log()) else "",
             "metrics": _metrics(store, self.metrics),
         }
 

@@ -65,6 +65,7 @@ class Builder:
         self._nurseries: dict[str, Nursery] = {}
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[str, float] = {}
+        self._changed = True  # what runs, since it was last asked what may start
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
         self.requests = Requests(planner)
@@ -75,6 +76,7 @@ class Builder:
         """Build. Raises LockError before anything runs if a needed source is not pinned. KeyboardInterrupt stops
         every child first; staging stays, so the next build continues."""
         nodes = self.planner.plan(self.labels)
+        gc.freeze()  # the plan stays: no need to look through it again and again
         gc.enable()  # from here on it may run for days
         self.order = list(nodes)
         missing = [str(r) for n in nodes.values() if n.state in (UNLOCKED, BLOCKED) for r in n.reasons]
@@ -125,7 +127,9 @@ class Builder:
             if not nodes[label].run:
                 self._judge(label)
         while self.frontier or self.running:
-            self._start_ready()
+            if self._changed or self._waiting:
+                self._changed = False
+                self._start_ready()
             if not self.running:
                 if self.frontier.waits(self._waiting):
                     time.sleep(0.2)  # another build holds the lease of all that could run
@@ -201,10 +205,12 @@ class Builder:
         finish = node.key in self.options.finish
         request = self.requests.write(node, self._cpus(label), self.options.offline, finish)
         running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
-        self.running[label] = Attempt(node, lease, running, request.parent)
+        folder = os.path.dirname(request)
+        self.running[label] = Attempt(node, lease, running, folder)
+        self._changed = True
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
         reasons = ["finished early, from its last checkpoint"] if finish else [str(r) for r in node.reasons]
-        self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": str(request.parent)})
+        self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": folder})
 
     def _nursery(self, group: str) -> Nursery:
         found = self._nurseries.get(group)
@@ -281,7 +287,7 @@ class Builder:
         self.planner.remember(node)
         history.append(self.root, label, selected, "built")
         self.executed.append(label)
-        self.running.pop(label).lease.release()
+        self._release(label)
         self._done(label, selected, "built")
 
     def _hit(self, label: str, node: Node, how: str) -> None:
@@ -307,8 +313,12 @@ class Builder:
                 self.failed[lost] = ActionError(f"{lost} needs what failed", slug="upstream-failed")
 
     def _end(self, label: str, error: TunekitError) -> None:
-        self.running.pop(label).lease.release()
+        self._release(label)
         self._fail(label, error)
+
+    def _release(self, label: str) -> None:
+        self.running.pop(label).lease.release()
+        self._changed = True
 
     # -- the end -------------------------------------------------------------------------------
 

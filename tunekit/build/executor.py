@@ -75,17 +75,17 @@ class Nursery:
         self._running: dict[str, Running] = {}
         self._pids: dict[int, Running] = {}
 
-    def start(self, label: str, request: Path) -> Running:
+    def start(self, label: str, request: str) -> Running:
         """Fork a child for a request. It begins as soon as the nursery's imports are done."""
         read, write = os.pipe2(os.O_CLOEXEC)
         try:
-            socket.send_fds(self.channel, [json.dumps({"request": str(request)}).encode()], [write])
+            socket.send_fds(self.channel, [json.dumps({"request": request}).encode()], [write])
         except OSError as e:
             os.close(read)
             raise ActionError(self.why_dead(), slug="worker-died") from e
         finally:
             os.close(write)
-        running = self._running[str(request)] = Running(label, read)
+        running = self._running[request] = Running(label, read)
         return running
 
     def receive(self, *, wait: bool = True) -> bool:

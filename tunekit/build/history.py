@@ -23,12 +23,12 @@ def append(root: Path, label: str, record: dict[str, Any], how: str) -> None:
         "outputs": record["outputs"],
         "how": how,
     }
-    file = path(root)
+    file = f"{root}/.tunekit/history.jsonl"
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
         fd = os.open(file, flags, 0o644)
     except FileNotFoundError:
-        file.parent.mkdir(exist_ok=True)
+        os.makedirs(os.path.dirname(file), exist_ok=True)
         fd = os.open(file, flags, 0o644)
     try:
         os.write(fd, json.dumps(line, sort_keys=True).encode() + b"\n")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-from tunekit.build.in_place import files_in_place
-from tunekit.forms import settled
 from tunekit.kinds import kind_of
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import IN_PLACE, Node, Planner
-from tunekit.plan.preimage import part_key
+from tunekit.plan.preimage import part_bases
 from tunekit.protocol import Input, Request
 from tunekit.store import artifacts, records
-from tunekit.store.store import Store
 
 
 class Requests:
@@ -24,16 +20,16 @@ class Requests:
         self.planner = planner
         self._snapshots: dict[tuple[str, ...], tuple[dict[str, dict[str, str]], str]] = {}
 
-    def write(self, node: Node, cpus: int, offline: bool, finish: bool = False) -> Path:
+    def write(self, node: Node, cpus: int, offline: bool, finish: bool = False) -> str:
         """Everything that the worker needs, as files it may read. Returns the request's path."""
         planner, action = self.planner, node.action
         store = planner.store
+        forced = action.label in planner.forced or not node.image  # to do it all again, nothing is looked up
         code, code_root = self._snapshot(node)
         spec = dict(action.spec)
         if action.source:
             spec |= _fetch_spec(planner, action.source, offline)
-        folder = store.staging(node.key)
-        folder.mkdir(exist_ok=True)
+        folder = str(store.staging(node.key))  # ours: whoever holds the lease made it
         request = Request(
             action=action.label,
             key=node.key,
@@ -42,18 +38,19 @@ class Requests:
             inputs=_inputs(planner, node, folder),
             code=code,
             code_root=code_root,
-            staging=str(folder / "work"),
-            out=str(folder / "out"),
+            staging=folder + "/work",
+            out=folder + "/out",
             store=str(store.root),
             resources={"cpus": cpus, "gpus": [], "memory": 0},
             seed=action.seed,
             provenance=_provenance(action.inputs),
             finish=finish,
+            bases=[] if forced else part_bases(node.image, kind_of(action.kind)),
+            previous="" if forced else _previous(planner, action.label),
         )
-        path = folder / "request.json"
-        spare = folder / f"request.{os.getpid()}"
-        spare.write_text(request.to_json())
-        os.replace(spare, path)
+        path = folder + "/request.json"
+        with open(path, "wb", buffering=0) as file:  # nobody reads it before the worker is told of it
+            file.write(request.to_json().encode())
         return path
 
     def _snapshot(self, node: Node) -> tuple[dict[str, dict[str, str]], str]:
@@ -68,9 +65,8 @@ class Requests:
         return self._snapshots[asked]
 
 
-def _inputs(planner: Planner, node: Node, folder: Path) -> dict[str, list[Input]]:
+def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]:
     store = planner.store
-    role_with_parts = kind_of(node.action.kind).parts
     out: dict[str, list[Input]] = {}
     for role, edges in node.action.inputs.items():
         found = []
@@ -79,30 +75,21 @@ def _inputs(planner: Planner, node: Node, folder: Path) -> dict[str, list[Input]
             assert source.outputs is not None
             digest = source.outputs[edge.output or "main"]
             if source.action.kind == IN_PLACE:
-                found.append(files_in_place(planner, source, digest, folder / "files" / f"{role}-{i}"))
+                from tunekit.build.in_place import files_in_place
+
+                found.append(files_in_place(planner, source, digest, Path(folder, "files", f"{role}-{i}")))
                 continue
             path = str(store.view(digest))  # the worker makes it
-            parts = _parts(store, node, role, i, digest) if role == role_with_parts else []
-            found.append(Input(path, digest, source.action.kind, edge.action, parts))
+            found.append(Input(path, digest, source.action.kind, edge.action))
         out[role] = found
     return out
 
 
-def _parts(store: Store, node: Node, role: str, index: int, dataset: str) -> list[dict[str, Any]]:
-    """The chunks of one dataset, each with its part key and, where it was done before, its artifact."""
-    import json
-
-    body = json.loads(artifacts.read_file(store, dataset, "dataset.json"))
-    item = settled(node.action.spec["items"][index], body["shape"])
-    out = []
-    for chunk in body["chunks"]:
-        key = part_key(node.image, role, chunk["digest"], item)
-        output = records.part_output(store, key)
-        entries = artifacts.read_tree(store, output) if output else None
-        whole = entries is not None and all(store.object(e.digest).is_file() for e in entries)
-        path = str(artifacts.view(store, output)) if output and whole else None
-        out.append({"part": key, "input": chunk["digest"], "output": output if whole else None, "path": path})
-    return out
+def _previous(planner: Planner, label: str) -> str:
+    """The list of parts that the label's last result is made of, if its record and the list are still there."""
+    listed = records.parts_list(planner.previous(label) or {})
+    path = planner.store.object(listed) if listed else None
+    return str(path) if path and path.is_file() else ""
 
 
 def _snapshot(planner: Planner, digests: dict[str, str], data: list[str]) -> tuple[dict[str, dict[str, str]], str]:

@@ -19,6 +19,7 @@ VERBS = {
     "show": ("show", "a target: spec, key, artifact, metrics, provenance"),
     "log": ("log", "the log of an action"),
     "path": ("path", "where a result is"),
+    "inspect": ("inspect", "the rows of a dataset, and which of their tokens are trained"),
     "diff": ("diff", "what differs between two results"),
     "export": ("export", "write a result as real files, with a model card"),
     "lock": ("lock", "pin sources in tunekit.lock"),
@@ -68,7 +69,7 @@ def run(argv: list[str]) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        print("\ninterrupted; `tunekit build` continues from here", file=sys.stderr)
+        print("\ninterrupted; the same command continues from here", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: not an error of ours

@@ -3,18 +3,25 @@
 pyarrow's own inference takes the first value's word for it: it turns `True` among floats into 1.0, bytes among
 strings into text and a set into a list in hash order. Here int and float become float, null joins anything,
 lists and tables are joined field by field, and everything else that differs is a user's mistake.
+
+A `Kind` is such a type as a value that can be compared, kept and joined: the name of a scalar, `("list", kind)`,
+`("table", ((name, kind), …))` with names sorted, or what pyarrow calls any other scalar (timestamps, decimals).
 """
 
 from __future__ import annotations
 
+import base64
+import json
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from tunekit.data.arrays import array_of
-from tunekit.errors import ActionError
-
 Row: TypeAlias = dict[str, Any]
+Kind: TypeAlias = "str | tuple[Any, ...] | pa.DataType"
+
+WAY_OUT = "make the column one type in `map`, for instance with str(...), float(...) or json.dumps(...)"
+EMPTY: Kind = ("table", ())
 
 _SCALARS: dict[type, str] = {type(None): "null", bool: "bool", int: "int", float: "float", str: "str", bytes: "bytes"}
 _ARROW = {
@@ -25,144 +32,225 @@ _ARROW = {
     "str": pa.string(),
     "bytes": pa.binary(),
 }
-_WAY_OUT = "make the column one type in `map`, for instance with str(...), float(...) or json.dumps(...)"
+_MOST_PLAIN = 10_000
+_plain: dict[Any, Kind] = {}  # (names, types of values) of tables of scalars, which rows mostly are
 
 
-class ListOf:
-    """A list whose items share a type."""
-
-    __slots__ = ("item",)
-
-    def __init__(self) -> None:
-        self.item: ColumnType = "null"
+def columns_of(kind: Kind) -> tuple[tuple[str, Kind], ...]:
+    """Names and kinds of a table's columns."""
+    assert isinstance(kind, tuple) and kind[0] == "table"
+    columns: tuple[tuple[str, Kind], ...] = kind[1]
+    return columns
 
 
-class TableOf:
-    """A table (dict) with the union of all fields seen; a missing field is null."""
-
-    __slots__ = ("fields",)
-
-    def __init__(self) -> None:
-        self.fields: dict[str, ColumnType] = {}
-
-
-# A name in _ARROW, a list, a table, or what pyarrow calls any other scalar (timestamps, decimals).
-ColumnType: TypeAlias = str | ListOf | TableOf | pa.DataType
-
-
-class _Mismatch(Exception):
+class Mismatch(Exception):
     """What does not fit, in words."""
 
 
-def schema_of(rows: list[Row]) -> pa.Schema:
-    """The schema that holds all rows. Columns and fields are sorted, so the order of keys changes no byte.
-
-    Raises ActionError (`mixed-types`) naming the column and the row (counted from 0).
-    """
-    found: dict[str, ColumnType] = {}
-    for number, row in enumerate(rows):
-        for name, value in row.items():
-            try:
-                found[name] = _widen(found.get(name, "null"), value)
-            except _Mismatch as e:
-                raise ActionError(f"column `{name}`, row {number}: {e}", slug="mixed-types", hint=_WAY_OUT) from None
-    return pa.schema([(name, _arrow(found[name])) for name in sorted(found)])
-
-
-def table_of(rows: list[Row], schema: pa.Schema, first_row: int = 0) -> pa.Table:
-    """Rows as a table of `schema`. Raises ActionError (`mixed-types`) for a value that Arrow cannot hold."""
-    arrays = []
-    for field in schema:
-        values = [row.get(field.name) for row in rows]
-        try:
-            arrays.append(array_of(values, field.type))
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as e:
-            number, why = _first_bad(values, field.type, str(e))
-            raise ActionError(
-                f"column `{field.name}`, row {first_row + number}: {why}", slug="mixed-types", hint=_WAY_OUT
-            ) from e
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _first_bad(values: list[Any], type: pa.DataType, why: str) -> tuple[int, str]:
-    for number, value in enumerate(values):
-        try:
-            array_of([value], type)
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as e:
-            return number, str(e)
-    return 0, why
-
-
-def _widen(known: ColumnType, value: Any) -> ColumnType:
-    """The smallest type that holds `known` and `value`; lists and tables are widened in place."""
-    kind = _SCALARS.get(type(value))
-    if kind is not None:
-        return _join(known, kind, value)
+def kind_of(value: Any) -> Kind:
+    """The smallest kind that holds a value. Raises Mismatch for what cannot be stored or differs within a list."""
+    scalar = _SCALARS.get(type(value))
+    if scalar is not None:
+        return scalar
     if isinstance(value, dict):
-        return _widen_table(known, value)
+        return _table(value)
     if isinstance(value, (list, tuple)):
-        return _widen_list(known, value)
-    return _join(known, _other(value), value)
+        found: Kind = "null"
+        for kind in {kind_of(item): None for item in value}:
+            found = join(found, kind)
+        return ("list", found)
+    return _other(value)
 
 
-def _join(known: ColumnType, kind: ColumnType, value: Any) -> ColumnType:
-    if kind == "int" and not -(2**63) <= value < 2**63:
-        raise _Mismatch(f"{value} does not fit in 64 bits")
-    if known == kind or kind == "null":
+def _table(value: Row) -> Kind:
+    shape = (tuple(value), tuple(map(type, value.values())))
+    known = _plain.get(shape)
+    if known is not None:
         return known
-    if known == "null":
-        return kind
-    if {known, kind} == {"int", "float"}:
-        return "float"
-    raise _Mismatch(f"{_words(kind)} where earlier rows have {_words(known)}")
-
-
-def _widen_list(known: ColumnType, value: list[Any] | tuple[Any, ...]) -> ColumnType:
-    if known == "null":
-        known = ListOf()
-    if not isinstance(known, ListOf):
-        raise _Mismatch(f"a list where earlier rows have {_words(known)}")
-    for item in value:
-        known.item = _widen(known.item, item)
-    return known
-
-
-def _widen_table(known: ColumnType, value: Row) -> ColumnType:
-    if known == "null":
-        known = TableOf()
-    if not isinstance(known, TableOf):
-        raise _Mismatch(f"a table where earlier rows have {_words(known)}")
-    for name, item in value.items():
+    for name in value:
         if not isinstance(name, str):
-            raise _Mismatch(f"the key {name!r} is not a string")
-        known.fields[name] = _widen(known.fields.get(name, "null"), item)
-    return known
+            raise Mismatch(f"the key {name!r} is not a string")
+    found: Kind = ("table", tuple(sorted((name, kind_of(item)) for name, item in value.items())))
+    if all(kind in _SCALARS for kind in shape[1]) and len(_plain) < _MOST_PLAIN:
+        _plain[shape] = found
+    return found
 
 
-def _other(value: Any) -> ColumnType:
-    """The type of a scalar that is not plain JSON: a number of numpy, a date, a decimal."""
+def _other(value: Any) -> Kind:
+    """The kind of a scalar that is not plain JSON: a number of numpy, a date, a decimal."""
     if isinstance(value, (set, frozenset)):
-        raise _Mismatch("a set has no order; use sorted(...)")
+        raise Mismatch("a set has no order; use sorted(...)")
     try:
         found = pa.infer_type([value])
     except (pa.ArrowException, ValueError, TypeError):
-        raise _Mismatch(f"a {type(value).__name__} cannot be stored") from None
-    if pa.types.is_integer(found):
-        return "int"
-    return "float" if pa.types.is_floating(found) else found
+        found = None
+    if found is None or isinstance(found, pa.BaseExtensionType):
+        raise Mismatch(f"a {type(value).__name__} cannot be stored")
+    return kind_of_arrow(found)
 
 
-def _arrow(kind: ColumnType) -> pa.DataType:
+@lru_cache(1 << 14)
+def join(a: Kind, b: Kind) -> Kind:
+    """The smallest kind that holds both. Raises Mismatch."""
+    if a == b or b == "null":
+        return a
+    if a == "null":
+        return b
+    if isinstance(a, tuple) and isinstance(b, tuple) and a[0] == b[0]:
+        return ("list", join(a[1], b[1])) if a[0] == "list" else _join_tables(dict(a[1]), dict(b[1]))
+    if isinstance(a, str) and isinstance(b, str) and {a, b} == {"int", "float"}:
+        return "float"
+    raise Mismatch(f"{_words(b)} where earlier rows have {_words(a)}")
+
+
+def _join_tables(a: dict[str, Kind], b: dict[str, Kind]) -> Kind:
+    names = sorted({*a, *b})
+    return ("table", tuple((name, join(a.get(name, "null"), b.get(name, "null"))) for name in names))
+
+
+def clash(known: Kind, kind: Kind) -> tuple[str, str]:
+    """The first column in which two kinds of rows do not fit, and why. Both are tables that `join` refuses."""
+    columns = dict(columns_of(known))
+    for name, found in columns_of(kind):
+        try:
+            join(columns.get(name, "null"), found)
+        except Mismatch as e:
+            return name, str(e)
+    raise AssertionError("the rows fit")
+
+
+def clash_within(row: Row) -> tuple[str, str]:
+    """The first column of a row that `kind_of` refuses, and why."""
+    for name, value in row.items():
+        try:
+            kind_of({name: value})
+        except Mismatch as e:
+            return str(name), str(e)
+    raise AssertionError("the row has a kind")
+
+
+@lru_cache(1 << 14)
+def stored(kind: Kind, among: Kind) -> Kind:
+    """How a value of `kind` is stored in a column of kind `among`, which holds it: int may have become float."""
+    if isinstance(kind, str) and isinstance(among, str):
+        return among if kind == "int" else kind
+    if not isinstance(kind, tuple) or not isinstance(among, tuple):
+        return kind
+    if kind[0] == "list":
+        return ("list", stored(kind[1], among[1]))
+    columns = dict(among[1])
+    return ("table", tuple((name, stored(found, columns[name])) for name, found in kind[1]))
+
+
+def unstored(value: Any, kind: Kind) -> Any:
+    """A value of `kind` as it was before other rows made it a float, or gave it fields that are null."""
+    if value is None or isinstance(kind, str):
+        return int(value) if kind == "int" and value is not None else value
+    if not isinstance(kind, tuple):
+        return value
+    if kind[0] == "list":
+        return [unstored(item, kind[1]) for item in value]
+    return {name: unstored(value[name], found) for name, found in kind[1]}
+
+
+@lru_cache(1 << 14)
+def mixes(kind: Kind) -> bool:
+    """Whether one value of this kind may hold integers among floats: in a list of floats, at any depth."""
+    if not isinstance(kind, tuple):
+        return False
+    return _has_float(kind[1]) if kind[0] == "list" else any(mixes(k) for _, k in kind[1])
+
+
+def _has_float(kind: Kind) -> bool:
+    if isinstance(kind, tuple):
+        return _has_float(kind[1]) if kind[0] == "list" else any(_has_float(k) for _, k in kind[1])
+    return kind == "float"
+
+
+def unmixed(value: Any, kind: Kind) -> Any:
+    """A value of `kind` with floats where that has them; an integer that no float equals is left for an error."""
+    if value is None or isinstance(kind, str):
+        return float(value) if kind == "float" and value is not None and float(value) == value else value
+    if not isinstance(kind, tuple):
+        return value
+    if kind[0] == "list":
+        return [unmixed(item, kind[1]) for item in value]
+    columns = dict(kind[1])
+    return {name: unmixed(item, columns[name]) for name, item in value.items()}
+
+
+@lru_cache(1 << 14)
+def is_json(kind: Kind) -> bool:
+    """Whether JSON text says which value it was: no bytes, dates, decimals."""
+    if isinstance(kind, tuple):
+        return is_json(kind[1]) if kind[0] == "list" else all(is_json(k) for _, k in kind[1])
+    return isinstance(kind, str) and kind != "bytes"
+
+
+@lru_cache(1 << 14)
+def arrow_of(kind: Kind) -> pa.DataType:
     if isinstance(kind, str):
         return _ARROW[kind]
-    if isinstance(kind, ListOf):
-        return pa.list_(_arrow(kind.item))
-    if isinstance(kind, TableOf):
-        return pa.struct([(name, _arrow(kind.fields[name])) for name in sorted(kind.fields)])
+    if isinstance(kind, tuple):
+        if kind[0] == "list":
+            return pa.list_(arrow_of(kind[1]))
+        return pa.struct([(name, arrow_of(k)) for name, k in kind[1]])
     return kind
 
 
-def _words(kind: ColumnType) -> str:
-    if isinstance(kind, ListOf):
-        return "a list"
-    return "a table" if isinstance(kind, TableOf) else str(kind)
+def kind_of_arrow(type: pa.DataType) -> Kind:
+    """The kind that holds the values of an Arrow type."""
+    for name, arrow in _ARROW.items():
+        if type == arrow:
+            return name
+    if pa.types.is_integer(type):
+        return "int"
+    if pa.types.is_floating(type):
+        return "float"
+    if pa.types.is_list(type):
+        return ("list", kind_of_arrow(type.value_type))
+    if pa.types.is_struct(type):
+        return ("table", tuple(sorted((f.name, kind_of_arrow(f.type)) for f in type)))
+    return type
+
+
+def schema_of(kind: Kind) -> pa.Schema:
+    """The columns of a table kind, sorted by name."""
+    return pa.schema([(name, arrow_of(k)) for name, k in columns_of(kind)])
+
+
+def kind_of_schema(schema: pa.Schema) -> Kind:
+    return kind_of_arrow(pa.struct(list(schema)))
+
+
+def to_text(kind: Kind) -> str:
+    """A kind as JSON: "str", [kind], {name: kind}; what is none of these as an Arrow schema in base64."""
+    return json.dumps(_plain_of(kind), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def from_text(text: str) -> Kind:
+    return _kind_of_plain(json.loads(text))
+
+
+def _plain_of(kind: Kind) -> Any:
+    if isinstance(kind, str):
+        return kind
+    if isinstance(kind, tuple):
+        return [_plain_of(kind[1])] if kind[0] == "list" else {name: _plain_of(k) for name, k in kind[1]}
+    return "arrow:" + base64.b64encode(pa.schema([("", kind)]).serialize()).decode()
+
+
+def _kind_of_plain(value: Any) -> Kind:
+    if isinstance(value, list):
+        return ("list", _kind_of_plain(value[0]))
+    if isinstance(value, dict):
+        return ("table", tuple(sorted((name, _kind_of_plain(v)) for name, v in value.items())))
+    if value.startswith("arrow:"):
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value[6:]))).field(0).type
+    return str(value)
+
+
+def _words(kind: Kind) -> str:
+    if isinstance(kind, tuple):
+        return "a list" if kind[0] == "list" else "a table"
+    return str(kind)

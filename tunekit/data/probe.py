@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from tunekit.data.columns import Row
@@ -47,7 +48,7 @@ def find(
     used = set(_PRIVATE.findall(plain)) | {
         c for p in places for c in _PRIVATE.findall(str(messages[p.message][p.field]))
     }
-    free = [chr(code) for code in _MARKS if chr(code) not in used][: len(places)]
+    free = list(islice((mark for mark in map(chr, _MARKS) if mark not in used), len(places)))
     if len(free) < len(places):
         return None
     try:

@@ -12,21 +12,23 @@ A part is cached under the chunk that it was made from, wherever in a dataset th
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from tunekit.data.arrays import array_of
+from tunekit.data.arrays import fixed, flags, indices, lists, settled
 from tunekit.data.encoder import Encoded
-from tunekit.data.rowset import iter_table, map_table, read_index, write_index
+from tunekit.data.rowset import iter_table, map_table, place_file, read_index, write_index
 from tunekit.hashing import hex_of
 
 FORMAT = 1
 SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32())), ("labelled", pa.list_(pa.bool_())), ("row", pa.int64())])
+_COLUMNS = pa.schema(list(SCHEMA)[:2])
 _BATCH = 512  # rows in a record batch; part of the bytes, so never made configurable
 
 
@@ -114,16 +116,26 @@ def write_tokens(path: Path, tokens: Tokens) -> None:
     write_index(path / "tokens.json", {"format": FORMAT, **tokens._asdict(), "items": items})
 
 
-def write_part(file: Path, rows: Iterable[tuple[int, Encoded]]) -> None:
-    """Rows, each with its number in the chunk, as an Arrow file; one batch of them in memory at a time."""
-    left = iter(rows)
+def table_of(rows: list[Encoded]) -> pa.Table:
+    """Rows as columns input_ids and labelled."""
+    lengths = [len(e.input_ids) for e in rows]
+    total = sum(lengths)
+    ids = np.fromiter(chain.from_iterable(e.input_ids for e in rows), np.int32, total)
+    labelled = np.fromiter(chain.from_iterable(e.labelled for e in rows), np.bool_, total)
+    return pa.table([lists(lengths, fixed(ids, pa.int32())), lists(lengths, flags(labelled))], schema=_COLUMNS)
+
+
+def write_part(file: Path, tables: list[pa.Table], numbers: NDArray[np.int64]) -> None:
+    """Rows of several tables (`table_of`) one after another, each with its number in the chunk, as an Arrow file in
+    the order of the numbers. Equal rows give equal bytes, wherever they come from."""
+    table = pa.concat_tables([t.select(_COLUMNS.names).cast(_COLUMNS) for t in tables])
+    order = np.argsort(numbers, kind="stable")
+    if (order[:-1] > order[1:]).any():
+        table = table.take(indices(order))
+    table = table.append_column(SCHEMA.field(2), fixed(numbers[order], pa.int64()))
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        while batch := list(islice(left, _BATCH)):
-            columns = [
-                array_of([e.input_ids for _, e in batch], SCHEMA.field(0).type),
-                array_of([e.labelled for _, e in batch], SCHEMA.field(1).type),
-                array_of([number for number, _ in batch], pa.int64()),
-            ]
+        for start in range(0, len(table), _BATCH):
+            columns = [settled(c.combine_chunks()) for c in table.slice(start, _BATCH).columns]
             writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
 
 
@@ -132,12 +144,5 @@ def part_file(root: Path, digest: str) -> Path:
 
 
 def place_part(root: Path, digest: str, file: Path) -> None:
-    """Put a part's file into the artifact: a hard link where the disk allows it, else a copy."""
-    target = part_file(root, digest)
-    if target.exists():
-        return
-    real = os.path.realpath(file)  # a view of the store holds links
-    try:
-        os.link(real, target)
-    except OSError:
-        shutil.copyfile(real, target)
+    """Put a part's file into the artifact."""
+    place_file(file, part_file(root, digest))

@@ -54,7 +54,7 @@ def read_prompts(
         if refused:
             raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
         rows = share.of(dataset.iter_rows())
-        found = [_prompt(row, vocabulary, f"{source.label}, row {i}") for i, row in enumerate(rows)]
+        found = [prompt_of(row, vocabulary, f"{source.label}, row {i}") for i, row in enumerate(rows)]
         _check_length(found, longest, source.label)
         out += found
     if not out:
@@ -62,7 +62,8 @@ def read_prompts(
     return out
 
 
-def _prompt(row: Row, vocabulary: Vocabulary, where: str) -> Prompt:
+def prompt_of(row: Row, vocabulary: Vocabulary, where: str) -> Prompt:
+    """One row of a form that has prompts. Raises ActionError: `no-template`, `template-refused`, `empty-prompt`."""
     text, templated = _text(row["prompt"], vocabulary, where)
     ids = vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
     if not templated and vocabulary.adds_bos and vocabulary.bos_id is not None:

@@ -288,9 +288,13 @@ class Planner:
 
     # -- why ---------------------------------------------------------------------------------
 
-    def _previous(self, label: str) -> dict[str, Any] | None:
+    def previous(self, label: str) -> dict[str, Any] | None:
+        """The record of the label's last result."""
         memo = self.state.memo.get(label)
-        record = records.lookup(self.store, memo[1]) if memo else None
+        return records.lookup(self.store, memo[1]) if memo else None
+
+    def _previous(self, label: str) -> dict[str, Any] | None:
+        record = self.previous(label)
         return record["preimage"] if record else None
 
     def _why(self, node: Node) -> list[Reason]:

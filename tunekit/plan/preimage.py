@@ -6,8 +6,10 @@ from typing import Any
 
 from tunekit.derive import Action
 from tunekit.hashing import digest_of
+from tunekit.kinds import Kind
 
 DOMAIN = "tunekit/action/1"
+BASE = "tunekit/part-base/1"
 
 
 def preimage(
@@ -28,8 +30,14 @@ def action_key(image: dict[str, Any]) -> str:
     return digest_of(image, DOMAIN)
 
 
-def part_key(image: dict[str, Any], role: str, chunk: str, item: Any) -> str:
-    """Key of one part: the action's settings for its item with a single chunk in place of the dataset."""
-    others = {r: d for r, d in image["inputs"].items() if r != role}
-    fields = {**{k: v for k, v in image["fields"].items() if k != "items"}, "item": item}
-    return digest_of({**image, "fields": fields, "inputs": {**others, "chunk": chunk}}, "tunekit/part/1")
+def part_bases(image: dict[str, Any], kind: Kind) -> list[str]:
+    """What the keys of an action's parts have in common (tunekit.parts): one an item, or one; none without parts."""
+    if not kind.parts:
+        return []
+    inputs = {role: digests for role, digests in image["inputs"].items() if role not in kind.parts}
+    fields = {name: value for name, value in image["fields"].items() if name not in kind.whole}
+    items = fields.pop("items", None)
+    common = {**image, "inputs": inputs, "fields": fields}
+    if items is None:
+        return [digest_of(common, BASE)]
+    return [digest_of({**common, "fields": {**fields, "item": item}}, BASE) for item in items]

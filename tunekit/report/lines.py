@@ -31,7 +31,8 @@ class Lines:
 
     def on_plan(self, event: dict[str, Any]) -> None:
         self.total = event["total"]
-        self.say(f"{event['total']} to run, {event['fresh']} fresh")
+        if event["total"]:
+            self.say(f"{event['total']} to run, {event['fresh']} fresh")
 
     def on_begin(self, event: dict[str, Any]) -> None:
         label = event["action"]
@@ -71,6 +72,13 @@ class Lines:
             self.say(f"  = help: {event['hint']}", error=True)
 
     def on_summary(self, event: dict[str, Any]) -> None:
-        ran, failed = len(event["executed"]), len(event["failed"])
-        what = f"{ran} run, {event['fresh']} fresh" + (f", {failed} failed" if failed else "")
-        self.say(f"built: {what}" if not failed else f"not built: {what}", error=bool(failed))
+        self.say(outcome(event), error=bool(event["failed"]))
+
+
+def outcome(event: dict[str, Any]) -> str:
+    """What a build came to, from its `summary` event."""
+    ran, failed = len(event["executed"]), len(event["failed"])
+    if not ran and not failed:
+        return f"nothing to do: {event['fresh']} fresh"
+    what = f"{ran} run, {event['fresh']} fresh"
+    return f"not built: {what}, {failed} failed" if failed else f"built: {what}"

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tunekit.build.finish import early
 from tunekit.report.figures import figures, number, seconds
+from tunekit.report.lines import outcome
 from tunekit.report.pace import Pace
 
 _MOST_WAITING = 6
@@ -117,9 +118,7 @@ class LiveView:
 
     def _summary(self, event: dict[str, Any]) -> None:
         self._total = 0  # nothing is left to draw
-        ran, failed = len(event["executed"]), len(event["failed"])
-        what = f"{ran} run, {event['fresh']} fresh" + (f", {failed} failed" if failed else "")
-        self.console.print(Text(f"not built: {what}", "bold red") if failed else Text(f"built: {what}", "bold"))
+        self.console.print(Text(outcome(event), "bold red" if event["failed"] else "bold"))
 
     def _say(self, word: str, label: str, text: str, style: str) -> None:
         self.console.print(Text.assemble((f"{word:>8}", style), f"  {label}  ", (text, "dim")))

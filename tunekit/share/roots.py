@@ -12,6 +12,7 @@ from tunekit.build import history
 from tunekit.errors import LockError, StoreError
 from tunekit.hashing import hex_of
 from tunekit.lockfile import load_lock
+from tunekit.parts import Made
 from tunekit.plan.state import State
 from tunekit.store import artifacts, leases, records
 from tunekit.store.store import Store
@@ -58,6 +59,9 @@ def live(store: Store) -> Live:
         for record in _records(store, *attempt):
             trees |= set(record["outputs"].values())
             objects |= {hex_of(d) for d in (record["log"], record["metrics"]) if d}
+            if listed := records.parts_list(record):
+                objects.add(hex_of(listed))
+                trees |= _parts_in(store, listed)
     for tree in trees:
         objects |= _objects_of(store, tree)
     trees, objects = _with_parts(store, trees, objects)
@@ -132,9 +136,9 @@ def _action(store: Store, key: str) -> Root:
         request: dict[str, Any] = json.loads((store.root / "staging" / key / "request.json").read_bytes())
         name = f"running {request['action']}"
         for items in request["inputs"].values():
-            for item in items:
-                trees.add(item["digest"])
-                trees |= {part["output"] for part in item["parts"] if part["output"]}
+            trees |= {item["digest"] for item in items}
+        if request["previous"]:
+            trees |= {part.output for part in Made.read(Path(request["previous"]).read_text())}
         if request["code_root"]:
             trees.add("sha256:" + os.path.basename(request["code_root"]))
     except (OSError, ValueError, KeyError, TypeError):
@@ -147,6 +151,14 @@ def _records(store: Store, key: str, attempt: str) -> list[dict[str, Any]]:
     found = [r for r in records.attempts(store, key) if r["attempt"] == attempt]
     selected = records.lookup(store, key)
     return found + ([selected] if selected else [])
+
+
+def _parts_in(store: Store, listed: str) -> set[str]:
+    """Artifacts of the parts that a record lists: the next execution copies rows from them."""
+    try:
+        return {part.output for part in Made.read(store.object(listed).read_text())}
+    except (OSError, ValueError, TypeError):
+        return set()
 
 
 def _objects_of(store: Store, tree: str) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunekit.errors import StoreError
-from tunekit.hashing import sha256_bytes, sha256_file, tree_digest
+from tunekit.hashing import PREFIX, sha256_bytes, sha256_file, tree_digest
 from tunekit.store.disk import fsync_dir, write_new
 from tunekit.store.store import Store
 
@@ -52,10 +52,22 @@ def _files(directory: Path) -> list[Path]:
 
 def _seal_file(store: Store, path: Path, name: str, folders: set[Path]) -> Entry:
     info = path.stat()
-    digest = sha256_file(path)
+    digest = _object_named(store, path, info) or sha256_file(path)
     entry = Entry(name, info.st_size, bool(info.st_mode & 0o100), digest)
     add_object(store, path, digest, info.st_size, folders)
     return entry
+
+
+def _object_named(store: Store, path: Path, info: os.stat_result) -> str:
+    """The digest of a file that is a link to the object of its name (`<64 hex>.arrow`): a chunk that an artifact took
+    from another one is not read again."""
+    digest = PREFIX + path.stem
+    try:
+        if info.st_nlink > 1 and os.path.samestat(info, store.object(digest).stat()):
+            return digest
+    except (ValueError, FileNotFoundError):
+        pass
+    return ""
 
 
 def add_object(store: Store, path: Path, digest: str, size: int, folders: set[Path]) -> None:
@@ -109,7 +121,8 @@ def write_tree(store: Store, entries: list[Entry]) -> str:
 def read_tree(store: Store, digest: str) -> list[Entry] | None:
     """The files of an artifact, or None if the tree is not there or is not what its name says."""
     try:
-        raw = json.loads(store.tree(digest).read_bytes())
+        with open(store.place("trees", digest), "rb") as file:
+            raw = json.loads(file.read())
         entries = [Entry(*e) for e in raw]
         ok = tree_digest(list(entries)) == digest
     except FileNotFoundError:
@@ -122,12 +135,16 @@ def read_tree(store: Store, digest: str) -> list[Entry] | None:
     return entries
 
 
-def read_file(store: Store, digest: str, path: str) -> bytes:
-    """One file of an artifact. StoreError `missing-artifact` if it is not there."""
-    for e in read_tree(store, digest) or []:
-        if e.path == path and store.object(e.digest).is_file():
-            return store.object(e.digest).read_bytes()
-    raise StoreError(f"{path} of artifact {digest} is not in the store", slug="missing-artifact", hint="build again")
+def whole(store: Store, digest: str) -> dict[str, Path] | None:
+    """Where the files of an artifact are (path → object), or None if one of them is not there."""
+    entries = read_tree(store, digest)
+    if entries is None:
+        return None
+    files = {e.path: store.object(e.digest) for e in entries}
+    try:
+        return files if all(files[e.path].stat().st_size == e.size for e in entries) else None
+    except FileNotFoundError:
+        return None
 
 
 def view(store: Store, digest: str) -> Path:

@@ -14,25 +14,20 @@ def fsync_dir(path: str | Path) -> None:
         os.close(fd)
 
 
-def write_new(path: Path, data: bytes, tmp: Path) -> bool:
+def write_new(path: str | Path, data: bytes, tmp: Path) -> bool:
     """Publish `data` as a new file, all or nothing; False if the name is taken (then nothing changes).
 
     The temporary file lies in `tmp` (same file system) and is linked into place, so a reader sees it whole.
     """
     spare = f"{tmp}/{os.getpid()}-{os.urandom(6).hex()}"
-    fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
     try:
-        try:
-            _write_all(fd, data)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        write_synced(spare, data)
         try:
             os.link(spare, path)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             os.link(spare, path)
-        fsync_dir(path.parent)
+        fsync_dir(os.path.dirname(path))
         return True
     except FileExistsError:
         return False
@@ -40,10 +35,16 @@ def write_new(path: Path, data: bytes, tmp: Path) -> bool:
         os.unlink(spare)
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(fd, left) :]
+def write_synced(path: str, data: bytes) -> None:
+    """A new read-only file with its bytes on the disk; its name is durable once its folder is (`fsync_dir`)."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(fd, left) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def replace(path: Path, data: bytes) -> None:

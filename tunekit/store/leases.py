@@ -8,27 +8,29 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from pathlib import Path
 
 from tunekit.store.store import Store
 
 
 class Lease:
-    """A held lease. `release` removes the staging folder if nothing is in it, then the lock."""
+    """A held lease. `release` removes the staging folder if nothing is in it, then the lock; again, it does nothing."""
 
-    def __init__(self, folder: Path, fd: int) -> None:
+    def __init__(self, folder: str, fd: int) -> None:
         self._folder = folder
         self._fd = fd
 
     def release(self) -> None:
+        if self._fd < 0:
+            return
         with contextlib.suppress(OSError):
             os.rmdir(self._folder)
         os.close(self._fd)
+        self._fd = -1
 
 
 def acquire(store: Store, key: str) -> Lease | None:
     """The lease of a key, or None while another process holds it. Makes the staging folder."""
-    folder = store.staging(key)
+    folder = str(store.staging(key))
     while True:
         fd = _open(folder)
         try:
@@ -46,7 +48,7 @@ def acquire(store: Store, key: str) -> Lease | None:
         os.close(fd)
 
 
-def _open(folder: Path) -> int:
+def _open(folder: str) -> int:
     while True:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)

@@ -6,11 +6,10 @@ import contextlib
 import json
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from tunekit.hashing import hex_of
-from tunekit.store.disk import write_new
+from tunekit.store.disk import fsync_dir, write_new, write_synced
 from tunekit.store.store import Store
 
 SCHEMA = "tunekit/record/1"
@@ -25,24 +24,34 @@ def new_attempt() -> str:
 def add(store: Store, record: dict[str, Any]) -> dict[str, Any]:
     """Publish an attempt: the last write of an action. Returns the key's selected record, which is another one
     where this key had a success already (then this attempt is kept beside it)."""
-    folder = store.actions(record["key"])
-    path = folder / f"{record['attempt']}.json"
+    folder = store.place("ac", record["key"])
+    path = f"{folder}/{record['attempt']}.json"
     body = json.dumps({"schema": SCHEMA, **record}, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_new(path, body.encode(), store.tmp)
+    spare = f"{folder}/.{record['attempt']}"  # in a folder of its own: half the price of one in the store's `tmp`
+    os.makedirs(folder, exist_ok=True)
     try:
-        os.link(path, folder / "selected")
+        write_synced(spare, body.encode())
+        os.rename(spare, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(spare)
+        raise
+    try:
+        os.link(path, folder + "/selected")
     except FileExistsError:
         return lookup(store, record["key"]) or record
+    finally:
+        fsync_dir(folder)
     return record
 
 
 def lookup(store: Store, key: str) -> dict[str, Any] | None:
     """The selected record of a key, or None. A crash between the two links of `add` is mended here."""
-    folder = store.actions(key)
-    found = _read(folder / "selected")
+    folder = store.place("ac", key)
+    found = _read(folder + "/selected")
     if found is not None:
         return found
-    for path in sorted(folder.glob("*.json")):
+    for path in _attempts(folder):
         found = _read(path)
         if found is not None:
             with contextlib.suppress(OSError):  # a store that is read-only is read as it is
@@ -53,7 +62,7 @@ def lookup(store: Store, key: str) -> dict[str, Any] | None:
 
 def any_of(store: Store, key: str) -> bool:
     """Whether a key has any attempt."""
-    return store.actions(key).is_dir()
+    return os.path.isdir(store.place("ac", key))
 
 
 def select(store: Store, record: dict[str, Any]) -> None:
@@ -67,19 +76,27 @@ def select(store: Store, record: dict[str, Any]) -> None:
 
 def attempts(store: Store, key: str) -> list[dict[str, Any]]:
     """All attempts of a key, oldest first."""
-    return [r for p in sorted(store.actions(key).glob("*.json")) if (r := _read(p)) is not None]
+    return [r for p in _attempts(store.place("ac", key)) if (r := _read(p)) is not None]
+
+
+def _attempts(folder: str) -> list[str]:
+    try:
+        return [f"{folder}/{name}" for name in sorted(os.listdir(folder)) if name.endswith(".json")]
+    except FileNotFoundError:
+        return []
 
 
 _FIELDS = {"attempt": str, "label": str, "preimage": dict, "outputs": dict, "effective": dict}
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: str) -> dict[str, Any] | None:
     """A record, or None if it is not there or not one that `add` could have written."""
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            record: dict[str, Any] = json.loads(file.read())
         whole = (
             record["schema"] == SCHEMA
-            and hex_of(record["key"]) == path.parent.name
+            and hex_of(record["key"]) == path.split("/")[-2]
             and all(isinstance(record[name], type_) for name, type_ in _FIELDS.items())
             and all(hex_of(digest) for digest in record["outputs"].values())
         )
@@ -88,8 +105,18 @@ def _read(path: Path) -> dict[str, Any] | None:
     return record if whole else None
 
 
+def parts_list(record: dict[str, Any]) -> str:
+    """Digest of the object that lists a record's parts (tunekit.parts.Made); empty if it has none, or is old."""
+    parts = record.get("parts")
+    return str(parts.get("list", "")) if isinstance(parts, dict) else ""
+
+
 def add_part(store: Store, part: str, output: str) -> None:
-    write_new(store.part(part), json.dumps({"output": output}).encode(), store.tmp)
+    """Publish a part that was made because none was there: the entry of a lost one gives way."""
+    path, data = store.part(part), json.dumps({"output": output}).encode()
+    if not write_new(path, data, store.tmp) and part_output(store, part) != output:
+        path.unlink(missing_ok=True)
+        write_new(path, data, store.tmp)
 
 
 def part_output(store: Store, part: str) -> str | None:

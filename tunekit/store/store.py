@@ -41,7 +41,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._base = str(root)  # joined as text: a path is asked for many times an action
+        self._base = str(root)
 
     def ensure(self) -> Store:
         """Create the store if it is not there. Raises StoreError when it cannot be used."""
@@ -68,24 +68,25 @@ class Store:
             raise StoreError(f"the store {self.root} cannot be written: {e.strerror}", hint="set TUNEKIT_STORE") from e
         return self
 
-    def object(self, digest: str) -> Path:
+    def place(self, folder: str, digest: str) -> str:
+        """`<root>/<folder>/ab/<hex>` as text: a build asks for some twenty an action, and a Path costs 10 µs."""
         h = hex_of(digest)
-        return Path(f"{self._base}/objects/{h[:2]}/{h}")
+        return f"{self._base}/{folder}/{h[:2]}/{h}"
+
+    def object(self, digest: str) -> Path:
+        return Path(self.place("objects", digest))
 
     def tree(self, digest: str) -> Path:
-        h = hex_of(digest)
-        return Path(f"{self._base}/trees/{h[:2]}/{h}")
+        return Path(self.place("trees", digest))
 
     def view(self, digest: str) -> Path:
         return Path(f"{self._base}/views/{hex_of(digest)}")
 
     def actions(self, key: str) -> Path:
-        h = hex_of(key)
-        return Path(f"{self._base}/ac/{h[:2]}/{h}")
+        return Path(self.place("ac", key))
 
     def part(self, key: str) -> Path:
-        h = hex_of(key)
-        return Path(f"{self._base}/parts/{h[:2]}/{h}")
+        return Path(self.place("parts", key))
 
     def staging(self, key: str) -> Path:
         return Path(f"{self._base}/staging/{hex_of(key)}")

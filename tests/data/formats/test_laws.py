@@ -21,9 +21,9 @@ from tunekit.data.formats.stored import open_messages, texts_of
 from tunekit.data.rowset import open_dataset, write_dataset
 from tunekit.forms import FORMATS, FORMS, MESSAGE
 
-CASES = int(os.environ.get("TUNEKIT_CASES", "150"))
+CASES = int(os.environ.get("TUNEKIT_CASES", "60"))
 MANY = settings(
-    max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=CASES == 150
+    max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=CASES == 60
 )
 
 _NAMES = sorted(

@@ -1,39 +1,36 @@
-"""Make a dataset: read → split → map → format → shuffle → limit → write.
+"""Make a dataset: read → split → cut into chunks → map and format each chunk → shuffle → limit → write.
 
-Rows keep the number they were read with (from 0), so that errors and the ledger name a row of the source.
+Each chunk of rows that was read is a part: made once, and found again wherever the same bytes come back. Rows keep the
+number they were read with (from 0), so that errors and the ledger name a row of the source.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
-from tunekit.data.columns import Row
-from tunekit.data.formats.choose import Choice, choose
-from tunekit.data.formats.fault import Fault
-from tunekit.data.rowset import write_dataset
-from tunekit.errors import ActionError
+from tunekit.data.chunk import Fresh, Pick, Where, compose
+from tunekit.data.formats.choose import Choice
+from tunekit.data.partcache import CHUNK, PartCache
+from tunekit.data.rowset import DatasetWriter, map_table
+from tunekit.hashing import digest_of
 from tunekit.protocol import Events, Request
-from tunekit.steps.dataset.origin import Origin, read_rows
-from tunekit.steps.dataset.spec import SPLIT, Dataset
-from tunekit.usercode import load_function
-
-_NAMED_ROWS = 20  # row numbers that the ledger names
-
-
-class Numbered(NamedTuple):
-    """A row and the number it was read with."""
-
-    number: int
-    row: Row
+from tunekit.steps.dataset.mapping import Mapping
+from tunekit.steps.dataset.origin import Origin
+from tunekit.steps.dataset.part import NAMED_ROWS, Earlier, RowPart, load_part, make_part
+from tunekit.steps.dataset.raw import Raw, TableChunk
+from tunekit.steps.dataset.shuffle import Piece, shuffled
+from tunekit.steps.dataset.spec import Dataset
 
 
 class Ledger(msgspec.Struct):
-    """What became of the rows. `read` = `outside_split` + what the map saw; `made` of `map` minus `dropped`."""
+    """What became of the rows. `read` = `outside_split` + what the map saw; `made` of `map` minus `dropped`. Behind a
+    `limit` nothing is read; `over_limit` are rows that came with the last one kept, or all others of a shuffle."""
 
     read: int = 0
     outside_split: int = 0
@@ -47,107 +44,143 @@ class Ledger(msgspec.Struct):
 def run(request: Request, events: Events) -> dict[str, str]:
     """Write the dataset. Raises ActionError (`map-failed`, `map-result`, `wrong-shape`, `empty-dataset`, …)."""
     spec = msgspec.convert(request.spec, Dataset)
-    ledger = Ledger()
-    origin = Origin()
-    rows = [Numbered(n, row) for n, row in enumerate(read_rows(request, spec, origin, events.warning))]
-    ledger.read = len(rows)
-    rows = _split(rows, spec.split)
-    ledger.outside_split = ledger.read - len(rows)
-    if spec.map:
-        rows = list(_mapped(rows, spec, request.code_root, origin, ledger, events))
-    choice = _choice(rows, spec, origin, events)
-    rows = list(_formatted(rows, choice, origin))
-    ledger.made = len(rows)
+    origin = Origin(request, spec, events.warning)
+    work = _Work(request, events, spec, origin)
+    writer = DatasetWriter(Path(request.out) / "main")
     if spec.shuffle:
-        random.Random(spec.seed).shuffle(rows)
-    kept = rows[: spec.limit]
-    ledger.over_limit = len(rows) - len(kept)
-    ledger.kept = len(kept)
+        for table, where in shuffled(list(work.pieces(None)), spec.seed, spec.limit):
+            work.ledger.kept += writer.add(table, where).rows
+    else:
+        for piece in work.pieces(spec.limit):
+            work.ledger.kept += _place(writer, piece)
+    ledger = work.ledger
+    ledger.outside_split = origin.outside
+    ledger.read = origin.outside + work.seen
+    ledger.over_limit = ledger.made - ledger.kept
+    choice = work.mapping.choice or Choice("rows", {})
     events.effective(ledger=msgspec.to_builtins(ledger), format=choice.format, form=choice.form, fields=choice.fields)
-    write_dataset(Path(request.out) / "main", (n.row for n in kept), choice.form)
-    events.progress(len(kept), len(kept), "row")
+    writer.finish(choice.form)
+    shutil.rmtree(Path(request.staging) / "parts", ignore_errors=True)
+    events.progress(ledger.read, ledger.read, "row")
     return {"main": "main"}
 
 
-def _split(rows: list[Numbered], split: str) -> list[Numbered]:
-    """The slice of a split (`train[:10%]`); its name has already chosen the files."""
-    found = SPLIT.match(split)
-    assert found is not None  # the spec's checks have seen it
-    return rows[_bound(found["from"], len(rows), 0) : _bound(found["to"], len(rows), len(rows))]
+def _place(writer: DatasetWriter, piece: Piece) -> int:
+    """Put rows of a finished chunk into the dataset: the file itself if it is all of them."""
+    table = map_table(piece.file)
+    rows = piece.stop - piece.start
+    if rows == len(table):
+        writer.place(piece.file, table, piece.where)
+        return rows
+    numbers = np.arange(piece.start, piece.stop)
+
+    def where(row: int) -> str:
+        return piece.where(piece.start + row)
+
+    nothing = Fresh([], [], np.zeros(0, np.int64))
+    writer.add(compose(nothing, [Pick(table, numbers, numbers - piece.start)], where), where)
+    return rows
 
 
-def _bound(text: str | None, total: int, default: int) -> int:
-    if not text:
-        return default
-    return total * int(text[:-1]) // 100 if text.endswith("%") else int(text)
+def _where(origin: Origin, first: int, part: RowPart | None = None) -> Where:
+    """What errors call a row of a chunk whose first row was read as number `first`. It outlives the chunk's bytes."""
+    return lambda row: origin.where(first + (part.read_as(row) if part else row))
 
 
-def _mapped(
-    rows: list[Numbered], spec: Dataset, code_root: str, origin: Origin, ledger: Ledger, events: Events
-) -> Iterator[Numbered]:
-    """Rows that `map` makes; a row that it drops goes into the ledger."""
-    function = load_function(code_root, spec.map)
-    args: dict[str, Any] = {} if spec.source.startswith("make:") else spec.args
-    for done, (number, row) in enumerate(rows, 1):
-        try:
-            result = function(row, **args)
-            made = list(_results(result))
-        except ActionError:
-            raise
-        except Exception as e:
-            raise ActionError(
-                f"{spec.map} raised {type(e).__name__} on {origin.where(number)}: {e}",
-                slug="map-failed",
-                hint="the log has the traceback; return None to drop a row",
-            ) from e
-        if not all(_is_row(item) for item in made):
-            raise ActionError(
-                f"{spec.map} returned {type(result).__name__} on {origin.where(number)}",
-                slug="map-result",
-                hint="return a dict with string keys, a list of such dicts, or None to drop the row",
-            )
-        if not made:
-            ledger.dropped += 1
-            if len(ledger.dropped_rows) < _NAMED_ROWS:
-                ledger.dropped_rows.append(number)
-        events.progress(done, len(rows), "row")
-        yield from (Numbered(number, item) for item in made)
+class _Work:
+    """One pass over the rows: what is found, what is made, and the ledger of it."""
 
+    def __init__(self, request: Request, events: Events, spec: Dataset, origin: Origin) -> None:
+        self.ledger = Ledger()
+        self.seen = 0  # rows inside the split that were read
+        self._spec = spec
+        self._origin = origin
+        self._events = events
+        self._cache = PartCache(request, events)
+        self.mapping = Mapping(spec, request.code_root, origin.where)
+        self._staging = Path(request.staging) / "parts"
+        self._earlier: dict[str, Earlier] = {}
+        self._made: dict[str, RowPart] = {}  # of this execution: bytes that come twice are parsed once
+        self._directories = 0
 
-def _results(result: Any) -> Iterable[Any]:
-    if result is None:
-        return []
-    return result if isinstance(result, (list, Iterator)) else [result]
+    def pieces(self, limit: int | None) -> Iterator[Piece]:
+        """Chunks of the dataset in the order of reading, until `limit` rows are made."""
+        left = limit
+        for raw in self._origin.chunks():
+            self._settle(raw)
+            piece = self._piece(raw, left)
+            self._events.progress(self.seen, self._origin.total, "row")
+            if piece is None:
+                continue
+            if left is not None and piece.stop - piece.start >= left:
+                yield piece._replace(stop=piece.start + left)
+                return
+            left = None if left is None else left - (piece.stop - piece.start)
+            yield piece
 
+    def _settle(self, raw: Raw) -> None:
+        """See to it that the format is known before a row is made into it."""
+        one_by_one = ((raw.first + n, row) for n in range(raw.count) for row in raw.rows(np.array([n])))
+        found = self.mapping.settle(one_by_one)
+        if found:
+            self._events.warning("format-detected", found)
 
-def _is_row(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    def _piece(self, raw: Raw, most: int | None) -> Piece | None:
+        if isinstance(raw, TableChunk) and self.mapping.keeps(raw.dataset.shape):
+            self.seen += raw.count
+            self.ledger.made += raw.count
+            return Piece(raw.file, raw.start, raw.stop, _where(self._origin, raw.first - raw.start))
+        part = self._part(raw, most)
+        told = part.until(most) if most is not None and most < raw.count else part
+        self.seen += told.read
+        self.ledger.made += told.rows
+        self.ledger.dropped += told.dropped
+        room = NAMED_ROWS - len(self.ledger.dropped_rows)
+        self.ledger.dropped_rows += [raw.first + n for n in told.dropped_rows[:room]]
+        if not part.rows:
+            return None
+        return Piece(part.file, 0, part.rows, _where(self._origin, raw.first, part))
 
+    def _part(self, raw: Raw, most: int | None) -> RowPart:
+        """The part of a chunk; of no more of its first rows than make `most`, if it was not made before."""
+        part = self._found(raw)
+        if part is None and most is not None and most < raw.count:
+            raw = self._shortened(raw, most)
+            part = self._found(raw)
+        return part or self._make(raw)
 
-def _choice(rows: list[Numbered], spec: Dataset, origin: Origin, events: Events) -> Choice:
-    """The format, as it is declared or as the first row shows."""
-    if not rows:
-        return Choice("rows", {})
-    first = rows[0]
-    try:
-        choice = choose(spec.format, spec.fields, first.row)
-    except Fault as fault:
-        raise _wrong(fault, spec.format, origin.where(first.number)) from None
-    if choice.found:
-        events.warning("format-detected", choice.found)
-    return choice
+    def _name(self, raw: Raw) -> str:
+        """What the rows of a chunk are made from, beside the settings."""
+        return digest_of([raw.digest, self.mapping.manner], CHUNK)
 
+    def _found(self, raw: Raw) -> RowPart | None:
+        name = self._name(raw)
+        known = self._made.get(name)
+        if known is None and (part := self._cache.find(name)) is not None:
+            known = self._made[name] = load_part(part.files)
+            self._cache.use(name, part, known.rows)
+        return known
 
-def _formatted(rows: list[Numbered], choice: Choice, origin: Origin) -> Iterator[Numbered]:
-    """Rows of the form. Raises ActionError (`wrong-shape`) for the first one that is not of the format."""
-    make = choice.maker()
-    for number, row in rows:
-        try:
-            yield from (Numbered(number, made) for made in make(row))
-        except Fault as fault:
-            raise _wrong(fault, choice.format, origin.where(number)) from None
+    def _shortened(self, raw: Raw, most: int) -> Raw:
+        if self.mapping.one_to_one:
+            return raw.head(most)
+        made = 0
+        for number, row in enumerate(raw.rows()):
+            made += len(
+                self.mapping.of(deepcopy(row), raw.first + number)
+            )  # it is mapped again, and a map may change it
+            if made >= most:
+                return raw.head(number + 1)
+        return raw
 
-
-def _wrong(fault: Fault, format: str, where: str) -> ActionError:
-    what = f"{where} {fault.reason}" if format == "auto" else f"{where} is not a `{format}` row: {fault.reason}"
-    return ActionError(what, slug=fault.slug, hint=fault.hint)
+    def _make(self, raw: Raw) -> RowPart:
+        manner = f"{raw.manner} {self.mapping.manner}"
+        if manner not in self._earlier:
+            self._earlier[manner] = Earlier(self._cache.earlier(), manner)
+        directory = self._staging / str(self._directories)
+        self._directories += 1
+        part, copied = make_part(directory, raw, self.mapping, self._earlier[manner])
+        name = self._name(raw)
+        files = self._cache.keep(name, directory, part.rows, copied)
+        part = self._made[name] = load_part(files)
+        return part

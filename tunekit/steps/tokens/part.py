@@ -1,23 +1,48 @@
-"""One part: the tokens of one chunk, and the ledger of what became of its rows."""
+"""A part of tokens: what one chunk of a dataset becomes under the settings of one item.
+
+    tokens.arrow   rows that have a label (tunekit.data.tokenset)
+    rows.arrow     of every row of the chunk: its digest, and what was found of it (`ROWS`)
+    ledger.json    counts
+
+`rows.arrow` is what lets the next execution copy rows: a row of the same content is not tokenized again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from tunekit.data.arrays import array_of, fixed, indices, settled
+from tunekit.data.chunk import DIGEST, Digests, Numbers, digests_of, visible
 from tunekit.data.encoder import Encoded, Encoder
-from tunekit.data.rowset import iter_table, read_index, write_index
-from tunekit.data.tokenset import write_part
+from tunekit.data.rowset import iter_table, map_table, read_index, write_index
+from tunekit.data.seen import Seen
+from tunekit.data.tokenset import table_of, write_part
 from tunekit.hashing import sha256_file
-from tunekit.steps.tokens.reasons import Reasons
+from tunekit.parts import Part
+from tunekit.steps.tokens.reasons import NAMED, Reasons, reasons_of
 
-FORMAT = 1
-_NAMED_ROWS = 20
+FORMAT = 2
+ROWS = pa.schema(
+    [
+        ("kept", pa.bool_()),  # it has a label
+        ("empty", pa.bool_()),
+        ("turns", pa.int32()),
+        ("ended", pa.int32()),
+        ("straddling", pa.int32()),
+        ("straddlers", pa.list_(pa.int32())),
+        ("notes", pa.list_(pa.string())),
+        ("digest", pa.binary(32)),
+    ]
+)
+_FACTS = pa.schema(list(ROWS)[:-1])
+_FORM = b"tunekit:form"  # of the rows, in the metadata of rows.arrow
 
 
 class PartLedger(msgspec.Struct):
@@ -34,40 +59,106 @@ class PartLedger(msgspec.Struct):
     reasons: Reasons = msgspec.field(default_factory=Reasons)
 
 
-def make_part(directory: Path, table: pa.Table, encoder: Encoder, first_row: int) -> PartLedger:
-    """Tokenize a chunk into `directory`: `tokens.arrow` and `ledger.json`. What a killed attempt left there is
-    overwritten."""
-    directory.mkdir(parents=True, exist_ok=True)
-    ledger = PartLedger()
-    file = directory / "tokens.arrow"
-    file.unlink(missing_ok=True)  # it may be a link into an artifact, which must not change
-    write_part(file, _kept(encoder.encode(iter_table(table), count(first_row)), ledger))
-    ledger.digest = sha256_file(file)
-    index = directory / "ledger.json"
-    index.unlink(missing_ok=True)
-    write_index(index, {"format": FORMAT, **msgspec.to_builtins(ledger)})
-    return ledger
-
-
-def load_ledger(directory: Path) -> PartLedger:
+def load_ledger(file: Path) -> PartLedger:
     """The ledger of a finished part. Raises ActionError (`not-a-part`)."""
-    body: dict[str, Any] = read_index(directory / "ledger.json", FORMAT, "part")
+    body: dict[str, Any] = read_index(file, FORMAT, "part")
     body.pop("format")
     return msgspec.convert(body, PartLedger)
 
 
-def _kept(rows: Iterator[Encoded], ledger: PartLedger) -> Iterator[tuple[int, Encoded]]:
-    """Rows that have a label, numbered within the chunk; counts go into the ledger."""
-    for number, row in enumerate(rows):
-        labelled = sum(row.labelled)
-        ledger.reasons.add(number, row)
-        ledger.straddling += row.straddling
-        if not labelled:
-            ledger.unlabelled += 1
-            if len(ledger.unlabelled_rows) < _NAMED_ROWS:
-                ledger.unlabelled_rows.append(number)
-            continue
-        ledger.rows += 1
-        ledger.tokens += len(row.input_ids)
-        ledger.labelled += labelled
-        yield number, row
+class Earlier:
+    """The rows of the last execution, by their digests. Settings may say `auto`: rows of another form are no use."""
+
+    def __init__(self, parts: Iterable[Part], form: str) -> None:
+        self._tokens: list[Path] = []
+        self._rows: list[pa.Table] = []
+        for part in parts:
+            rows = map_table(part.files["rows.arrow"])
+            if rows.schema.metadata == {_FORM: form.encode()}:
+                self._rows.append(rows)
+                self._tokens.append(part.files["tokens.arrow"])
+        self._seen = Seen([digests_of(rows.column("digest")) for rows in self._rows])
+
+    def find(self, digests: Digests) -> tuple[Numbers, Numbers]:
+        """Of every row the part and the row there; part -1 where it was not seen."""
+        return self._seen.find(digests)
+
+    def facts(self, part: int, rows: Numbers) -> pa.Table:
+        """What was found of rows of a part."""
+        return self._rows[part].select(_FACTS.names).take(indices(rows))
+
+    def tokens(self, part: int, rows: Numbers) -> pa.Table:
+        """The tokens of kept rows of a part."""
+        nth = np.cumsum(self._rows[part].column("kept").to_numpy()) - 1
+        return map_table(self._tokens[part]).take(indices(nth[rows]))
+
+
+def make_part(
+    directory: Path, chunk: pa.Table, encoder: Encoder, first_row: int, earlier: Earlier | None = None
+) -> tuple[PartLedger, int]:
+    """Tokenize a chunk into `directory`; also how many rows were copied. What a killed attempt left there is
+    overwritten. Raises ActionError of the encoder, with rows counted from `first_row`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in directory.iterdir():
+        file.unlink()  # it may be a link into an artifact, which must not change
+    count = len(chunk)
+    digests = digests_of(chunk.column(DIGEST))
+    nowhere = (np.full(count, -1, np.int64), np.zeros(count, np.int64))
+    part, row = earlier.find(digests) if earlier else nowhere
+    missed = np.flatnonzero(part < 0)
+    wanted = visible(chunk if len(missed) == count else chunk.take(indices(missed)))
+    encoded = list(encoder.encode(iter_table(wanted), (missed + first_row).tolist()))
+    kept = np.array([any(e.labelled) for e in encoded], dtype=bool)
+    tables = [table_of([e for e, keep in zip(encoded, kept.tolist(), strict=True) if keep])]
+    facts, places, kept_places = [_facts_of(encoded, kept)], [missed], [missed[kept]]
+    for p in np.unique(part[part >= 0]).tolist():
+        assert earlier is not None
+        places.append(np.flatnonzero(part == p))
+        facts.append(earlier.facts(p, row[places[-1]]))
+        kept_places.append(places[-1][facts[-1].column("kept").to_numpy()])
+        tables.append(earlier.tokens(p, row[kept_places[-1]]))
+    write_part(directory / "tokens.arrow", tables, np.concatenate(kept_places))
+    rows = facts[0]
+    if len(facts) > 1:
+        rows = pa.concat_tables(facts).take(indices(np.argsort(np.concatenate(places), kind="stable")))
+    listed = rows.append_column(ROWS.field("digest"), fixed(digests, pa.binary(32)))
+    _write_rows(directory / "rows.arrow", listed, encoder.shape)
+    ledger = _ledger(directory / "tokens.arrow", rows)
+    write_index(directory / "ledger.json", {"format": FORMAT, **msgspec.to_builtins(ledger)})
+    return ledger, count - len(missed)
+
+
+def _facts_of(rows: list[Encoded], kept: NDArray[np.bool_]) -> pa.Table:
+    columns: list[list[Any]] = [
+        kept.tolist(),
+        [not e.input_ids for e in rows],
+        [e.turns for e in rows],
+        [e.ended for e in rows],
+        [e.straddling for e in rows],
+        [e.straddlers[:NAMED] for e in rows],
+        [e.notes for e in rows],
+    ]
+    return pa.table([array_of(c, f.type) for c, f in zip(columns, _FACTS, strict=True)], schema=_FACTS)
+
+
+def _write_rows(file: Path, rows: pa.Table, form: str) -> None:
+    columns = [settled(column.combine_chunks()) for column in rows.columns]
+    schema = ROWS.with_metadata({_FORM: form})
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+def _ledger(tokens: Path, rows: pa.Table) -> PartLedger:
+    table = map_table(tokens)
+    kept = rows.column("kept").to_numpy()
+    unlabelled = np.flatnonzero(~kept)
+    return PartLedger(
+        digest=sha256_file(tokens),
+        rows=int(kept.sum()),
+        tokens=sum(len(c.values) for c in table.column("input_ids").chunks),
+        labelled=sum(c.values.true_count for c in table.column("labelled").chunks),
+        straddling=int(rows.column("straddling").to_numpy().sum()),
+        unlabelled=len(unlabelled),
+        unlabelled_rows=unlabelled[:NAMED].tolist(),
+        reasons=reasons_of(rows),
+    )

@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import numpy as np
+import pyarrow as pa
 
-from tunekit.data.encoder import Encoded
-
-_NAMED = 20  # rows and tokens that are named
+NAMED = 20  # rows and tokens that are named
 
 
 class Reasons(msgspec.Struct):
@@ -29,23 +29,31 @@ class Reasons(msgspec.Struct):
     rows: dict[str, list[int]] = msgspec.field(default_factory=dict)
     straddlers: list[tuple[int, int]] = msgspec.field(default_factory=list)  # (row, token)
 
-    def add(self, number: int, row: Encoded) -> None:
-        self.turns += row.turns
-        self.ended += row.ended
-        self._note("straddling", number, row.straddling)
-        self._note("no-end", number, row.turns - row.ended)
-        self._note("empty", number, not row.input_ids)
-        for reason in row.notes:
-            self._note(reason, number, 1)
-        self.straddlers += [(number, token) for token in row.straddlers[: _NAMED - len(self.straddlers)]]
-
-    def _note(self, reason: str, number: int, times: int) -> None:
+    def note(self, reason: str, number: int, times: int) -> None:
         if not times:
             return
         self.counts[reason] = self.counts.get(reason, 0) + times
         rows = self.rows.setdefault(reason, [])
-        if len(rows) < _NAMED and number not in rows[-1:]:
+        if len(rows) < NAMED and number not in rows[-1:]:
             rows.append(number)
+
+
+def reasons_of(rows: pa.Table) -> Reasons:
+    """Those of a chunk, from what was found of each of its rows (columns of tunekit.steps.tokens.part.ROWS)."""
+    columns = {name: rows.column(name) for name in rows.column_names}
+    turns, ended, straddling = (columns[name].to_numpy() for name in ("turns", "ended", "straddling"))
+    out = Reasons(int(turns.sum()), int(ended.sum()))
+    notes = np.diff(columns["notes"].combine_chunks().offsets.to_numpy())
+    noted = np.flatnonzero(straddling | (turns - ended) | columns["empty"].to_numpy() | notes)
+    for number in noted.tolist():
+        (row,) = rows.slice(number, 1).to_pylist()
+        out.note("straddling", number, row["straddling"])
+        out.note("no-end", number, row["turns"] - row["ended"])
+        out.note("empty", number, int(row["empty"]))
+        for reason in row["notes"]:
+            out.note(reason, number, 1)
+        out.straddlers += [(number, token) for token in row["straddlers"][: NAMED - len(out.straddlers)]]
+    return out
 
 
 def summed(parts: list[Reasons], first_rows: list[int]) -> dict[str, Any]:
@@ -58,11 +66,9 @@ def summed(parts: list[Reasons], first_rows: list[int]) -> dict[str, Any]:
         "reasons": {
             name: {
                 "count": sum(part.counts.get(name, 0) for part in parts),
-                "rows": [first + row for part, first in placed for row in part.rows.get(name, [])][:_NAMED],
+                "rows": [first + row for part, first in placed for row in part.rows.get(name, [])][:NAMED],
             }
             for name in names
         },
-        "straddling_tokens": [[first + row, token] for part, first in placed for row, token in part.straddlers][
-            :_NAMED
-        ],
+        "straddling_tokens": [[first + row, token] for part, first in placed for row, token in part.straddlers][:NAMED],
     }

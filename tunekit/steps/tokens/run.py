@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from tunekit.data.encoder import Encoder
+from tunekit.data.partcache import CHUNK, PartCache
 from tunekit.data.rowset import Dataset, open_dataset
 from tunekit.data.template import ChatTemplate
 from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_tokens
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
 from tunekit.forms import AUTO, refusal
+from tunekit.hashing import digest_of
 from tunekit.protocol import Events, Input, Request
 from tunekit.steps.tokens.masking import check_ends, encoder_of, warn_of_reasons, warn_of_templates
-from tunekit.steps.tokens.part import PartLedger, load_ledger, make_part
-from tunekit.steps.tokens.reasons import summed
+from tunekit.steps.tokens.part import Earlier, PartLedger, load_ledger, make_part
+from tunekit.steps.tokens.reasons import NAMED, summed
 from tunekit.steps.tokens.spec import TokenItem
 from tunekit.steps.tokens.spec import Tokens as TokensSpec
-
-_NAMED_ROWS = 20  # row numbers that the ledger names
 
 
 def run(request: Request, events: Events) -> dict[str, str]:
@@ -36,20 +37,21 @@ def run(request: Request, events: Events) -> dict[str, str]:
     work = _Work(request, events, out, sum(d.rows for d in datasets))
     items = []
     told: list[ChatTemplate | None] = []
-    for item, source, dataset in zip(spec.items, sources, datasets, strict=True):
+    for number, (item, source, dataset) in enumerate(zip(spec.items, sources, datasets, strict=True)):
         if item.format == AUTO:
             item = msgspec.structs.replace(item, format=dataset.shape)
         refused = refusal("loss", source.label, item.format)
         if refused:
             raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
         encoder = encoder_of(vocabulary, item)
-        items.append(work.item(item, encoder, source, dataset))
+        items.append(work.item(number, item, encoder, dataset))
         told.append(encoder.template)
     warn_of_templates(vocabulary, told, events)
     write_tokens(out, Tokens(items, vocabulary.pad_id, vocabulary.eos_id, vocabulary.size))
     _report(sources, items, events)
     warn_of_reasons(sources, items, events)
     check_ends(sources, items, spec.items, events)
+    shutil.rmtree(Path(request.staging) / "parts", ignore_errors=True)
     return {"main": "main"}
 
 
@@ -57,67 +59,65 @@ class _Work:
     """One pass over all datasets: where parts go and how far it is."""
 
     def __init__(self, request: Request, events: Events, out: Path, total: int) -> None:
-        self.staging = Path(request.staging) / "parts"
-        self.events = events
-        self.out = out
-        self.total = total
-        self.done = 0
-        self.made = 0
-        # A chunk that comes twice under the same settings is tokenized once. Settings are those of one item.
-        self.known: dict[tuple[str, bytes], PartLedger] = {}
+        self._request = request
+        self._staging = Path(request.staging) / "parts"
+        self._events = events
+        self._out = out
+        self._total = total
+        self._done = 0
+        self._directories = 0
+        # A chunk that comes twice under the same settings is tokenized once.
+        self._known: dict[tuple[str, bytes], PartLedger] = {}
 
-    def item(self, item: TokenItem, encoder: Encoder, source: Input, dataset: Dataset) -> TokenSet:
+    def item(self, number: int, item: TokenItem, encoder: Encoder, dataset: Dataset) -> TokenSet:
         """All parts of one dataset."""
+        cache = PartCache(self._request, self._events, number)
+        settings = msgspec.json.encode(item)
+        earlier: Earlier | None = None
         ledgers: list[PartLedger] = []
         parts: list[TokenPart] = []
-        first_rows: list[int] = []
         first = 0
-        for (digest, table), part in zip(dataset.chunks(), _parts(source, dataset), strict=True):
-            known = (digest, msgspec.json.encode(item))
-            if known not in self.known:
-                self.known[known] = self._part(part, table, encoder, first)
-            ledger = self.known[known]
+        for digest, table in dataset.own_chunks():
+            chunk = digest_of([digest, item.format], CHUNK)  # under `auto` the base does not say the form
+            ledger = self._known.get((digest, settings)) or self._found(cache, chunk)
+            if ledger is None:
+                earlier = earlier or Earlier(cache.earlier(), item.format)
+                ledger = self._made(cache, chunk, table, encoder, first, earlier)
+            self._known[digest, settings] = ledger
             ledgers.append(ledger)
             parts.append(TokenPart(ledger.digest, first, ledger.rows, ledger.tokens))
-            first_rows.append(first)
-            first += table.num_rows
-            self.done += table.num_rows
-            self.events.progress(self.done, self.total, "row")
+            first += len(table)
+            self._done += len(table)
+            self._events.progress(self._done, self._total, "row")
         return TokenSet(
-            path=self.out,
+            path=self._out,
             shape=item.format,
             train_on=item.train_on,
             row_count=sum(p.rows for p in parts),
             tokens=sum(p.tokens for p in parts),
             labelled=sum(ledger.labelled for ledger in ledgers),
             parts=parts,
-            ledger=_summed(ledgers, first_rows, dataset.rows),
+            ledger=_summed(ledgers, [p.first_row for p in parts], dataset.rows),
         )
 
-    def _part(self, part: dict[str, Any], table: Any, encoder: Encoder, first_row: int) -> PartLedger:
-        """Reuse the part's artifact, or make it and have it made durable."""
-        if part["path"]:
-            directory = Path(part["path"])
-            ledger = load_ledger(directory)
-            place_part(self.out, ledger.digest, directory / "tokens.arrow")
-            return ledger
-        directory = self.staging / str(self.made)
-        self.made += 1
-        ledger = make_part(directory, table, encoder, first_row)
-        place_part(self.out, ledger.digest, directory / "tokens.arrow")  # before sealing, which may move it
-        if part["part"]:
-            self.events.part(part["part"], str(directory), rows=ledger.rows)
+    def _found(self, cache: PartCache, chunk: str) -> PartLedger | None:
+        part = cache.find(chunk)
+        if part is None:
+            return None
+        ledger = load_ledger(part.files["ledger.json"])
+        place_part(self._out, ledger.digest, part.files["tokens.arrow"])
+        cache.use(chunk, part, ledger.rows + ledger.unlabelled)
         return ledger
 
-
-def _parts(source: Input, dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """What the request says of each chunk; without parts in the request every chunk is unnamed and missing."""
-    if not source.parts:
-        yield from ({"part": "", "path": None} for _ in dataset.chunk_list)
-        return
-    if [part["input"] for part in source.parts] != [chunk.digest for chunk in dataset.chunk_list]:
-        raise ActionError(f"{source.label}: the parts of the request are not the dataset's chunks", slug="wrong-parts")
-    yield from source.parts
+    def _made(
+        self, cache: PartCache, chunk: str, table: pa.Table, encoder: Encoder, first: int, earlier: Earlier
+    ) -> PartLedger:
+        directory = self._staging / str(self._directories)
+        self._directories += 1
+        ledger, copied = make_part(directory, table, encoder, first, earlier)
+        files = cache.keep(chunk, directory, len(table), copied)
+        place_part(self._out, ledger.digest, files["tokens.arrow"])
+        return ledger
 
 
 def _summed(ledgers: list[PartLedger], first_rows: list[int], rows: int) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _summed(ledgers: list[PartLedger], first_rows: list[int], rows: int) -> dict
         "kept": sum(ledger.rows for ledger in ledgers),
         "straddling": sum(ledger.straddling for ledger in ledgers),
         "unlabelled": sum(ledger.unlabelled for ledger in ledgers),
-        "unlabelled_rows": unlabelled[:_NAMED_ROWS],
+        "unlabelled_rows": unlabelled[:NAMED],
         **summed([ledger.reasons for ledger in ledgers], first_rows),
     }
 

@@ -1,0 +1,1 @@
+"""Looks into datasets and tokens for `tunekit inspect`, in a process of its own. Writes nothing."""
