@@ -99,3 +99,11 @@ def test_the_files_themselves_are_nothing_to_build(streamed: Any) -> None:
     done = streamed.build("dataset:corpus#files")
     assert done.code == 0 and done.ran == []
     assert not list(Path(streamed.store).rglob("objects/*/*"))
+
+
+@pytest.mark.parametrize(
+    "words", [["run:stream"], ["dataset:corpus", "--with", "run:stream"], ["run:stream", "--diff"]]
+)
+def test_nothing_of_its_tokens_is_kept_to_look_at(streamed: Any, words: list[str]) -> None:
+    done = streamed.run("inspect", *words)
+    assert done.code == 2 and "error[streamed]: run:stream makes its tokens while it trains" in done.err

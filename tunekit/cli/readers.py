@@ -38,10 +38,14 @@ def tokens_of(reader: Found) -> str:
 
 
 def check_read(planner: Planner, reader: Found, dataset: str) -> None:
-    """UsageError `not-read`, before anything is said of what is built."""
-    tokens = tokens_of(reader)
-    action = planner.graph.actions[tokens] if tokens else reader.node.action
+    """UsageError `not-read` or `streamed`, before anything is said of what is built."""
+    tokens, own = tokens_of(reader), reader.node.action
+    action = planner.graph.actions[tokens] if tokens else own
     reads = [edge.action for edge in action.inputs.get("data", [])]
+    if own.spec.get("streaming") and not (tokens and dataset in reads):  # those of `eval_data` are kept
+        message = f"{reader.label} makes its tokens while it trains, and keeps none"
+        hint = "tunekit inspect dataset:NAME shows the rows; --with a run that does not stream, the masks"
+        raise UsageError(message, slug="streamed", hint=hint)
     if dataset and dataset not in reads:
         hint = f"it reads {', '.join(dict.fromkeys(reads)) or 'no dataset'}"
         raise UsageError(f"{reader.label} does not read {dataset}", slug="not-read", hint=hint)
