@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -88,8 +87,14 @@ def measure(folder: Path, tokenizer: Path, buffer_tokens: int, row: int) -> dict
         "cpu": time.process_time() - cpu,
         "buffer": longest,
         "fill": counts["tokens"] / (sequences * 2048),
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak": peak(),
     }
+
+
+def peak() -> float:
+    """Most memory of this process, in MB. (`ru_maxrss` would begin with that of the process that started it.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def bare(folder: Path, tokenizer: Path) -> float:
