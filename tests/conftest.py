@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,10 @@ import pytest
 
 # Before anything imports triton (peft and datasets do): without a GPU the kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# A suite that a script starts in the background ignores Ctrl-C, and so would the builds that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
 
