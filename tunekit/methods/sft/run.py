@@ -18,7 +18,7 @@ from tunekit.engine.saving import save_run
 from tunekit.engine.training import train
 from tunekit.methods.sft.batches import Counts, feed_of
 from tunekit.methods.sft.best import Best, BestKeeper, copy_weights
-from tunekit.methods.sft.dataset import Documents, documents_of, ledger, sample_of, views
+from tunekit.methods.sft.dataset import Documents, documents_of, ledger, sample_of, views, warn_of_lengths
 from tunekit.methods.sft.spec import Sft
 from tunekit.methods.sft.trainer import TokenLossTrainer, make_trainer
 from tunekit.methods.spec import DataItem, items_of
@@ -62,6 +62,7 @@ def _documents(spec: Sft, tokens: Tokens, events: Events) -> tuple[Documents, Do
     trained, evaluated = views(spec, tokens)
     eval_items = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
     events.effective(ledger={"data": ledger(items_of(spec), trained), "eval_data": ledger(eval_items, evaluated)})
+    warn_of_lengths(spec, [*items_of(spec), *eval_items], [*trained, *evaluated], events)
     return documents_of(tokens, trained), documents_of(tokens, evaluated) if evaluated else None
 
 
