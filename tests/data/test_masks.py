@@ -7,6 +7,7 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders
 
+from tunekit.data import encoder as encoder_module
 from tunekit.data.encoder import Encoded, Encoder
 from tunekit.data.vocabulary import Vocabulary, open_vocabulary
 from tunekit.errors import ActionError
@@ -95,6 +96,28 @@ def test_many_rows_come_back_in_order(vocabulary):
     encoded = list(Encoder(vocabulary, "chat", "assistant").encode(rows))
     assert [labelled_text(vocabulary, e) for e in encoded] == [f"{i}<|im_end|>" for i in range(600)]
     assert list(Encoder(vocabulary, "chat", "assistant").encode([])) == []
+
+
+def test_a_batch_of_long_rows_is_short(vocabulary, monkeypatch):
+    rows = [{"text": "the sum " * n} for n in (1, 1, 1, 9, 1, 1, 2, 1)]
+    whole = list(Encoder(vocabulary, "completion").encode(rows))
+    sizes: list[list[int]] = []
+    encodings = Encoder._encodings
+    monkeypatch.setattr(encoder_module, "_CHARACTERS", 32)
+    monkeypatch.setattr(
+        Encoder, "_encodings", lambda self, b: sizes.append([len(t.marked.text) for t, _ in b]) or encodings(self, b)
+    )
+    assert list(Encoder(vocabulary, "completion").encode(rows)) == whole
+    assert sizes == [[8, 8, 8], [72], [8, 8, 16], [8]]
+
+
+@pytest.mark.parametrize("row", [{"text": "a" * 41}, chat("a", "a" * 41)])
+def test_a_row_that_would_take_all_memory_is_refused_by_its_number(vocabulary, monkeypatch, row):
+    shape = "completion" if "text" in row else "chat"
+    monkeypatch.setattr(encoder_module, "LONGEST", 40)
+    with pytest.raises(ActionError, match=r"^row 1: a text of \d+ characters; a row may have 40") as e:
+        list(Encoder(vocabulary, shape).encode([row], [1]))
+    assert e.value.slug == "text-too-long"
 
 
 # Thoughts only in the last turn, as Qwen3 has them.

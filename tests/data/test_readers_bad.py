@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,13 @@ def test_a_cut_stream_says_how_many_rows_were_read(tmp_path, monkeypatch, packed
         assert e.value.slug == "bad-file"
         assert f"{path.name} is broken after {len(found)} rows: Truncated compressed stream" in e.value.message
         assert len(found) > 1000 and [str(r["i"]) for r in found] == [str(r["i"]) for r in rows[: len(found)]]
+
+
+def test_of_a_short_file_that_is_cut_rows_are_read_too(tmp_path):
+    rows = [{"i": i, "t": f"{i * 7919 % 10007:x}"} for i in range(3000)]
+    data = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    error = fault(made(tmp_path, "d.jsonl.gz", data[: len(data) // 2]))
+    assert re.fullmatch(r"d\.jsonl\.gz is broken after 1[2-6]\d\d rows: Truncated compressed stream", error.message)
 
 
 def test_names_and_contents_that_differ(tmp_path):

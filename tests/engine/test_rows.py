@@ -49,6 +49,9 @@ def test_too_long_names_the_row(tokens: Tokens) -> None:
     assert found.value.slug == "row-too-long" and "split" in found.value.hint
 
 
+LONG = [n for n, (ids, _) in enumerate(ROWS) if len(ids) > 10][:20]
+
+
 def test_split_counts_every_label_once(tokens: Tokens) -> None:
     whole, split = view_of(tokens, 0, 64, "error"), view_of(tokens, 0, 9, "split")
     assert split.ledger["labelled_tokens"] == whole.ledger["labelled_tokens"]
@@ -62,6 +65,7 @@ def test_truncate_and_drop(tokens: Tokens) -> None:
     long = sum(len(ids) > 10 for ids, _ in ROWS)
     cut, dropped = view_of(tokens, 0, 10, "truncate"), view_of(tokens, 0, 10, "drop")
     assert cut.ledger["truncated"] == dropped.ledger["dropped"] == long
+    assert cut.ledger["long_rows"] == dropped.ledger["long_rows"] == LONG
     # The last row's labels are all behind the cut; the row of one token has nothing to predict.
     assert cut.ledger["unlabelled"] == 2 and dropped.ledger["unlabelled"] == 1
     assert dropped.ledger["sequences"] == len(ROWS) - long - 1

@@ -179,8 +179,9 @@ def test_an_error_names_the_row_of_the_dataset(room, dataset, chatml, chat_rows)
     (Path(chatml.path) / "chat_template.jinja").write_text(
         "{% for m in messages %}{{ raise_exception('no 5') if '5' in m.content }}{{ m.content }}{% endfor %}"
     )
-    with pytest.raises(ActionError, match="row 5: the chat template refuses"):
-        room(run, SPEC, {"data": [dataset(chat_rows, "chat", 4)], "tokenizer": [chatml]})
+    data = dataset(chat_rows, "chat", 4)
+    with pytest.raises(ActionError, match=f"^{data.label}: row 5: the chat template refuses"):
+        room(run, SPEC, {"data": [data], "tokenizer": [chatml]})
 
 
 def test_a_template_that_prints_the_date_says_so(room, dataset, chatml, chat_rows):

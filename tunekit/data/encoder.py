@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count, islice
+from itertools import count
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from tokenizers import Encoding
@@ -19,6 +19,8 @@ from tunekit.data.vocabulary import Vocabulary
 from tunekit.errors import ActionError
 
 _BATCH = 128  # rows that tokenizers works on at a time, on all threads
+_CHARACTERS = 1 << 22  # of a batch: what tokenizers returns takes some hundred bytes for each
+LONGEST = 1 << 24  # characters of one row
 
 _Number: TypeAlias = int | str  # what an error calls a row
 _Batch: TypeAlias = list[tuple[Text, _Number]]
@@ -76,7 +78,8 @@ class Encoder:
 
     def encode(self, rows: Iterable[Row], numbers: Iterable[_Number] | None = None) -> Iterator[Encoded]:
         """Each row, in order; what comes of one depends on it alone. `numbers`: what errors call them; default:
-        from 0. Raises ActionError with the row's number: `double-bos`, and all that RowFault stands for in `data/`.
+        from 0. Raises ActionError with the row's number: `double-bos`, `text-too-long`, and all that RowFault stands
+        for in `data/`.
         """
         left = zip(rows, count() if numbers is None else numbers, strict=False)
         if self.shape == "tokens":
@@ -86,7 +89,7 @@ class Encoder:
         # Python prints and labels while the tokenizer, which holds no lock of Python's, is at the next batch.
         with ThreadPoolExecutor(1) as tokenizer:
             before: tuple[_Batch, Future[list[Encoding]]] | None = None
-            while batch := [(_at(number, self._text, row), number) for row, number in islice(left, _BATCH)]:
+            for batch in _batches((_at(number, self._text, row), number) for row, number in left):
                 encodings = tokenizer.submit(self._encodings, batch)
                 if before:
                     yield from self._labelled(*before)
@@ -98,6 +101,16 @@ class Encoder:
         return tokens_of(row, self.vocabulary.size)
 
     def _text(self, row: Row) -> Text:
+        text = self._printed(row)
+        if len(text.marked.text) > LONGEST:
+            raise RowFault(
+                "text-too-long",
+                f"a text of {len(text.marked.text):,} characters; a row may have {LONGEST:,}",
+                'make several rows of it with a `map`, or of a file with reader = "paragraphs" or "lines"',
+            )
+        return text
+
+    def _printed(self, row: Row) -> Text:
         if self.shape == "chat":
             assert self._masks is not None
             return Text(self._masks.of(conversation_of(row)), framed=False, end=False)
@@ -153,6 +166,20 @@ class Encoder:
             turns=turns,
             ended=int(bool(turns) and last in vocabulary.stop_ids),
         )
+
+
+def _batches(texts: Iterable[tuple[Text, _Number]]) -> Iterator[_Batch]:
+    """As many as one call of tokenizers takes: few of long ones."""
+    batch: _Batch = []
+    characters = 0
+    for text, number in texts:
+        characters += len(text.marked.text)
+        if batch and (len(batch) == _BATCH or characters > _CHARACTERS):
+            yield batch
+            batch, characters = [], len(text.marked.text)
+        batch.append((text, number))
+    if batch:
+        yield batch
 
 
 def _at(number: _Number, make: Callable[[_In], _Out], given: _In) -> _Out:

@@ -80,11 +80,15 @@ def _chunks(table: pa.Table, first_row: int) -> list[Chunk]:
     ]
 
 
+DONE: dict[str, str] = {"split": "split", "truncate": "truncated", "drop": "dropped"}
+NAMED = 20  # rows that a ledger names
+
+
 class View(NamedTuple):
     """Sequences as (chunk, start, stop), an int64 array of shape [n, 3], and what became of every row."""
 
     spans: np.ndarray
-    ledger: dict[str, int]
+    ledger: dict[str, Any]
 
 
 def view_of(
@@ -117,7 +121,8 @@ def view_of(
                 slug="row-too-long",
                 hint=_HINT,
             )
-        ledger[{"split": "split", "truncate": "truncated", "drop": "dropped"}[overlong]] = int(long.sum())
+        ledger[DONE[overlong]] = int(long.sum())
+        ledger["long_rows"] = numbers[chosen][long][:NAMED].tolist()
     spans = cut(chunks, starts, stops, sequence_len, overlong)
     labels = _labels(tokens, spans)
     kept = spans[labels > 0]

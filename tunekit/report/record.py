@@ -9,6 +9,7 @@ from tunekit.hashing import short
 from tunekit.plan.planner import Planner
 from tunekit.report.clock import ago, stamp
 from tunekit.report.figures import number, seconds, size
+from tunekit.report.ledger import ledgers, rows_of
 from tunekit.report.metrics import curves, history_of, summary_of
 from tunekit.report.provenance import Ancestor, Provenance
 from tunekit.report.settings import block, flat, text
@@ -60,6 +61,7 @@ def record_lines(planner: Planner, record: dict[str, Any]) -> list[str]:
         block("settings", [(name, text(value)) for name, value in flat(record["spec"])]),
         _files(planner, record),
         block("took effect", _effective(record)),
+        _ledger(record),
         _metrics(planner, record),
         block("gates", [(g["name"], _gate(g)) for g in record["gates"]]),
         block("warnings", [(w["slug"], w["message"]) for w in record["warnings"]]),
@@ -106,7 +108,16 @@ def _files(planner: Planner, record: dict[str, Any]) -> list[str]:
 
 def _effective(record: dict[str, Any]) -> list[tuple[str, str]]:
     values = {k: v for k, v in record["effective"].items() if k != "summary"}
+    if any(ledgers(values)):
+        values = {k: v for k, v in values.items() if k not in ("ledger", "items")}
     return [(name, text(value)) for name, value in flat(values)]
+
+
+def _ledger(record: dict[str, Any]) -> list[str]:
+    out: list[str] = []
+    for data, counts in ledgers(record["effective"]):
+        out += block(f"ledger of {data}" if data else "ledger", rows_of(counts))
+    return out
 
 
 def _metrics(planner: Planner, record: dict[str, Any]) -> list[str]:

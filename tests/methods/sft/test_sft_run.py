@@ -281,3 +281,6 @@ def test_attention_that_was_asked_for(case: Case, tmp_path: Path) -> None:
     assert events.settings["attn"] == "eager"
     (ledger,) = events.settings["ledger"]["data"]
     assert ledger["split"] > 0 and ledger["labelled_tokens"] == 194
+    (warning,) = [e for e in events.of("warning") if e["slug"] == "overlong"]
+    assert f"{ledger['split']} rows longer than sequence_len 8 were split" in warning["message"]
+    assert warning["rows"] == ledger["long_rows"] and len(ledger["long_rows"]) == min(ledger["split"], 20)

@@ -14,7 +14,7 @@ from tunekit.data.columns import Row
 from tunekit.errors import ActionError
 
 BLOCK = 8 << 20  # bytes of a block, about; a longer row has a block of its own
-STEP = 1 << 20  # bytes read at a time: what a torn stream takes with it
+STEP = 1 << 20  # bytes read at a time
 LONGEST = 2**31 - 1  # bytes of a row: what a string of Arrow holds
 
 Positions: TypeAlias = NDArray[np.int64]

@@ -16,6 +16,7 @@ from tunekit.errors import ActionError
 _CODECS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 _MAGIC = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BOM = b"\xef\xbb\xbf"
+_PIECE = 1 << 12  # bytes unpacked at a time: what a torn stream takes with it (zstd: a block)
 
 
 class Torn(Exception):
@@ -57,12 +58,21 @@ def open_stream(name: str, path: Path, encoding: str) -> Iterator[Stream]:
 class _Unpacked:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._torn: Torn | None = None
 
     def read(self, size: int, /) -> bytes:
+        if self._torn:
+            raise self._torn
+        pieces: list[bytes] = []
         try:
-            return self._stream.read(size)
+            while size and (piece := self._stream.read(min(size, _PIECE))):
+                pieces.append(piece)
+                size -= len(piece)
         except (OSError, pa.ArrowException) as e:
-            raise Torn(str(e)) from e
+            self._torn = Torn(str(e))
+            if not pieces:
+                raise self._torn from e
+        return b"".join(pieces)
 
 
 class _Decoded:

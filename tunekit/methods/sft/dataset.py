@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from tunekit.engine.rows import Held, Tokens, View, view_of
+from tunekit.engine.rows import DONE, Held, Tokens, View, view_of
 from tunekit.errors import ActionError
 from tunekit.methods.sft.spec import Sft
 from tunekit.methods.spec import DataItem, items_of
+from tunekit.protocol import Events
 
 
 def views(spec: Sft, tokens: Tokens) -> tuple[list[View], list[View]]:
@@ -41,6 +42,15 @@ def views(spec: Sft, tokens: Tokens) -> tuple[list[View], list[View]]:
 def ledger(items: list[DataItem], found: list[View]) -> list[dict[str, Any]]:
     """What became of every row, per dataset."""
     return [{"dataset": item.dataset, **view.ledger} for item, view in zip(items, found, strict=True)]
+
+
+def warn_of_lengths(spec: Sft, items: list[DataItem], found: list[View], events: Events) -> None:
+    """A warning for each dataset with rows that the length policy changed."""
+    for item, view in zip(items, found, strict=True):
+        long = view.ledger.get(DONE.get(spec.overlong, ""), 0)
+        if long:
+            message = f"{item.dataset}: {long} rows longer than sequence_len {spec.sequence_len} were"
+            events.warning("overlong", f"{message} {DONE[spec.overlong]}", rows=view.ledger["long_rows"])
 
 
 class Documents(Dataset[dict[str, Any]]):

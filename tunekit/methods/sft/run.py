@@ -19,7 +19,7 @@ from tunekit.engine.stream import Stream
 from tunekit.engine.training import train
 from tunekit.methods.sft.batches import Counts, Feed, feed_of
 from tunekit.methods.sft.best import Best, BestKeeper, copy_weights
-from tunekit.methods.sft.dataset import Documents, documents_of, ledger, views
+from tunekit.methods.sft.dataset import Documents, documents_of, ledger, views, warn_of_lengths
 from tunekit.methods.sft.spec import Sft
 from tunekit.methods.sft.stream import StreamFeed, open_stream, stream_feed
 from tunekit.methods.sft.trainer import TokenLossTrainer, make_trainer
@@ -71,8 +71,10 @@ def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | St
     held_out = documents_of(tokens, evaluated) if evaluated else None
     if spec.streaming:
         events.effective(ledger=told)  # that of `data` follows when it was read
+        warn_of_lengths(spec, eval_items, evaluated, events)
         return open_stream(spec, request, events), held_out
     events.effective(ledger={"data": ledger(items_of(spec), trained), **told})
+    warn_of_lengths(spec, [*items_of(spec), *eval_items], [*trained, *evaluated], events)
     return documents_of(tokens, trained), held_out
 
 

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 from tunekit.hashing import short
 from tunekit.report.figures import size
+from tunekit.report.ledger import rows_of
 from tunekit.report.look.rowtext import row_lines
 from tunekit.report.look.visible import lined
 from tunekit.report.look.words import count, histogram, looked, plural, spread
-from tunekit.report.settings import flat
 
-_NAMED = 10  # row numbers of a ledger that are written out
 _PIECE = {"rows": "chunk", "tokens": "part"}
 
 
@@ -136,16 +135,7 @@ def _column(column: dict[str, Any]) -> tuple[str, ...]:
 def _ledger(label: str, counts: dict[str, Any]) -> Iterator[Block]:
     """All that is not nothing."""
     yield Title(f"ledger of {label}")
-    yield Grid([(name, _value(value)) for name, value in flat(counts) if value not in (0, [], {}, None, "")])
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        shown = [json.dumps(item, ensure_ascii=False) for item in value[:_NAMED]]
-        return ", ".join(shown) + (", …" if len(value) > _NAMED else "")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return count(value)
-    return str(value)
+    yield Grid([*rows_of(counts)])
 
 
 def _figures(answer: dict[str, Any], bound: str) -> list[tuple[str, ...]]:

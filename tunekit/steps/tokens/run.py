@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
         if refused:
             raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
         encoder = encoder_of(vocabulary, item)
-        items.append(work.item(number, item, encoder, dataset))
+        items.append(_of(source.label, work.item, number, item, encoder, dataset))
         told.append(encoder.template)
     warn_of_templates(vocabulary, told, events)
     write_tokens(out, Tokens(items, vocabulary.pad_id, vocabulary.eos_id, vocabulary.size))
@@ -53,6 +54,14 @@ def run(request: Request, events: Events) -> dict[str, str]:
     check_ends(sources, items, spec.items, events)
     shutil.rmtree(Path(request.staging) / "parts", ignore_errors=True)
     return {"main": "main"}
+
+
+def _of(dataset: str, make: Callable[..., TokenSet], *given: Any) -> TokenSet:
+    """`make(…)`; of several datasets an error says whose row it is."""
+    try:
+        return make(*given)
+    except ActionError as e:
+        raise ActionError(f"{dataset}: {e.message}", slug=e.slug, hint=e.hint) from e
 
 
 class _Work:
