@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import tunekit
-from tunekit.cli.main import run
+from tunekit.cli.main import VERBS, run
 
 LOCK = """\
 version = 1
@@ -246,13 +249,13 @@ def test_outside_a_project(tmp_path, call, verb):
 
 
 def test_help_has_examples_for_every_verb(capsys):
-    from importlib import import_module
-
-    from tunekit.cli.main import VERBS
-
+    """And each of them is a line that the verb takes."""
     for verb, (module, _) in VERBS.items():
-        text = import_module(f"tunekit.cli.{module}").parser().format_help()
-        assert "examples:\n  tunekit" in text, verb
+        parser = import_module(f"tunekit.cli.{module}").parser()
+        assert "examples:\n  tunekit" in parser.format_help(), verb
+        for command in re.findall(rf"tunekit {verb}\b(.*)", parser.epilog):
+            words = re.split(r"\s{3,}\(| && | \| | > |\)$", command)[0]  # up to a remark or the shell's part
+            parser.parse_args(shlex.split(words))
     assert run(["--help"]) == 0
     listed = capsys.readouterr().out
     assert all(f"\n  {verb} " in listed for verb in VERBS)
