@@ -86,8 +86,11 @@ def test_keep_going(built):
     done = built.build("-k")
     assert done.code == 1
     assert sorted(done.ran) == ["dataset:d", "dataset:e"]
-    assert sorted(done.one("summary")["failed"]) == ["dataset:b", "dataset:c"]
+    summary = done.one("summary")
+    assert sorted(summary["failed"]) == ["dataset:b", "dataset:c"]
+    assert summary["fresh"] == 2, "what failed or could not run is not fresh"
     assert built.build("dataset:e").code == 0
+    assert built.build("-j-1").code == 2, "no room for any action: it would build nothing and call that done"
     stopped = built.build("-j1")
     assert stopped.code == 1 and stopped.ran == []
 

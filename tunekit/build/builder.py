@@ -39,7 +39,8 @@ class Options(NamedTuple):
 
 
 class Result(NamedTuple):
-    """`executed`: labels that ran, in order of their end; `failed`: label → error; `records`: label → record."""
+    """`executed`: labels that ran, in order of their end; `failed`: label → error; `fresh`: how many had their
+    result and did not run; `records`: label → record."""
 
     executed: list[str]
     failed: dict[str, TunekitError]
@@ -60,6 +61,7 @@ class Builder:
         self.cores = len(os.sched_getaffinity(0))
         self.running: dict[str, Attempt] = {}
         self.executed: list[str] = []
+        self.found = 0  # of those that were to run: their result turned out to be there
         self.failed: dict[str, TunekitError] = {}
         self.records: dict[str, dict[str, Any]] = {}
         self._nurseries: dict[str, Nursery] = {}
@@ -92,7 +94,7 @@ class Builder:
         finally:
             self._close()
         self._finish()
-        return Result(self.executed, self.failed, len(nodes) - len(self.executed), self.records)
+        return Result(self.executed, self.failed, len(nodes) - total + self.found, self.records)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -293,6 +295,7 @@ class Builder:
     def _hit(self, label: str, node: Node, how: str) -> None:
         record = {} if node.action.source else records.lookup(self.store, node.key) or {}
         node.run = False
+        self.found += 1
         if record:
             history.append(self.root, label, record, how)
         self._done(label, record, how)

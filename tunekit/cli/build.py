@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--locked", action="store_true", help="fail if tunekit.lock would change or the environment differs")
     p.add_argument("--frozen", action="store_true", help="use tunekit.lock as it is, touch no network")
     p.add_argument("--offline", action="store_true", help="touch no network")
-    p.add_argument("-j", "--jobs", type=int, default=0, help="actions at once (default: what the cores allow)")
+    p.add_argument("-j", "--jobs", type=_jobs, default=0, help="actions at once (default: what the cores allow)")
     p.add_argument("-k", "--keep-going", action="store_true", help="build what does not need what failed")
     p.add_argument("--force", action="append", default=[], metavar="LABEL", help="run it again: a new attempt")
     p.add_argument(
@@ -42,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--trust", action="store_true", help="run this project's code, this time")
     p.add_argument("--json", action="store_true", help="events as JSON lines")
     return p
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"`{text}` is not a number of actions (0: what the cores allow)")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
