@@ -71,6 +71,11 @@ def test_ways_to_fail(built, code, slug):
     assert not held_now(built.store)
 
 
+def test_a_package_that_is_not_installed_guards_nothing(built):
+    done = built.build("--set", 'dataset:b.packages=["nmupy"]')
+    assert (done.code, done.one("failed")["slug"]) == (1, "package-missing") and "nmupy" in done.err + done.out
+
+
 def held_now(store) -> list[str]:
     """Keys whose lease somebody has."""
     names = [folder.name for folder in (store / "staging").iterdir()]

@@ -22,6 +22,7 @@ from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
+from tunekit.plan.state import ABSENT
 from tunekit.store import leases, records
 
 Listener = Callable[[dict[str, Any]], None]
@@ -203,6 +204,12 @@ class Builder:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
             trust.check(self.root, code, label)
+        for package in node.action.packages:
+            if self.planner.inputs.version(package) == ABSENT:  # its version is in the key: a typo would guard nothing
+                hint = "install it, or look at `packages` of the target"
+                raise ActionError(
+                    f"{label}: the package `{package}` is not installed", slug="package-missing", hint=hint
+                )
         diskspace.need(self.store.root)
         finish = node.key in self.options.finish
         request = self.requests.write(node, self._cpus(label), self.options.offline, finish)
