@@ -102,6 +102,19 @@ class TestLock:
         body = call(fresh, "lock", "--check", "--json").json
         assert body == {"schema": "tunekit/lock/1", "ok": True, "missing": [], "gone": []}
 
+    def test_build_locked_refuses_what_the_check_refuses(self, fresh, call):
+        said = call(fresh, "build", "--locked", "--trust")
+        assert said.code == 3 and "does not pin the environment" in said.err and not (fresh / ".tunekit/out").exists()
+        assert call(fresh, "lock").code == 0
+        assert call(fresh, "build", "--locked", "--trust").code == 0
+        lock = (fresh / "tunekit.lock").read_text()
+        (fresh / "tunekit.lock").write_text(re.sub(r'msgspec = ".*"', 'msgspec = "0.0.1"', lock))
+        assert call(fresh, "build", "--locked").code == 0, "nothing runs: it does not matter where"
+        said = call(fresh, "build", "--locked", "--set", "dataset:b.limit=1")
+        assert said.code == 3 and "error[environment-drift]" in said.err and "msgspec" in said.err
+        (fresh / "tunekit.lock").unlink()
+        assert call(fresh, "build", "--locked").code == 3
+
     def test_a_source_that_is_not_pinned(self, fresh, call):
         assert call(fresh, "lock").code == 0
         toml = fresh / "tunekit.toml"
