@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tunekit.derive import Action
-from tunekit.errors import Problem
 from tunekit.hashing import digest_of
 
 
@@ -104,10 +103,6 @@ def ordered(actions: dict[str, Action]) -> tuple[dict[str, Action], list[str]]:
             for need in reversed(needs_of(actions[label])):
                 if state.get(need) == 1:
                     return order, [*path[path.index(need) :], need]
-                if state.get(need) != 2:
+                if need in actions and state.get(need) != 2:
                     stack.append((need, 0))
     return order, []
-
-
-def cycle_problem(cycle: list[str]) -> Problem:
-    return Problem("cycle", "targets need each other: " + " → ".join(cycle), hint="one of these must not use the next")

@@ -71,6 +71,11 @@ def test_ways_to_fail(built, code, slug):
     assert not held_now(built.store)
 
 
+def test_a_package_that_is_not_installed_guards_nothing(built):
+    done = built.build("--set", 'dataset:b.packages=["nmupy"]')
+    assert (done.code, done.one("failed")["slug"]) == (1, "package-missing") and "nmupy" in done.err + done.out
+
+
 def held_now(store) -> list[str]:
     """Keys whose lease somebody has."""
     names = [folder.name for folder in (store / "staging").iterdir()]
@@ -86,8 +91,11 @@ def test_keep_going(built):
     done = built.build("-k")
     assert done.code == 1
     assert sorted(done.ran) == ["dataset:d", "dataset:e"]
-    assert sorted(done.one("summary")["failed"]) == ["dataset:b", "dataset:c"]
+    summary = done.one("summary")
+    assert sorted(summary["failed"]) == ["dataset:b", "dataset:c"]
+    assert summary["fresh"] == 2, "what failed or could not run is not fresh"
     assert built.build("dataset:e").code == 0
+    assert built.build("-j-1").code == 2, "no room for any action: it would build nothing and call that done"
     stopped = built.build("-j1")
     assert stopped.code == 1 and stopped.ran == []
 

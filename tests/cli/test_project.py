@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import tunekit
-from tunekit.cli.main import run
+from tunekit.cli.main import VERBS, run
 
 LOCK = """\
 version = 1
@@ -98,6 +101,19 @@ class TestLock:
         assert call(fresh, "lock").out == "tunekit.lock is up to date: 0 sources\n"
         body = call(fresh, "lock", "--check", "--json").json
         assert body == {"schema": "tunekit/lock/1", "ok": True, "missing": [], "gone": []}
+
+    def test_build_locked_refuses_what_the_check_refuses(self, fresh, call):
+        said = call(fresh, "build", "--locked", "--trust")
+        assert said.code == 3 and "does not pin the environment" in said.err and not (fresh / ".tunekit/out").exists()
+        assert call(fresh, "lock").code == 0
+        assert call(fresh, "build", "--locked", "--trust").code == 0
+        lock = (fresh / "tunekit.lock").read_text()
+        (fresh / "tunekit.lock").write_text(re.sub(r'msgspec = ".*"', 'msgspec = "0.0.1"', lock))
+        assert call(fresh, "build", "--locked").code == 0, "nothing runs: it does not matter where"
+        said = call(fresh, "build", "--locked", "--set", "dataset:b.limit=1")
+        assert said.code == 3 and "error[environment-drift]" in said.err and "msgspec" in said.err
+        (fresh / "tunekit.lock").unlink()
+        assert call(fresh, "build", "--locked").code == 3
 
     def test_a_source_that_is_not_pinned(self, fresh, call):
         assert call(fresh, "lock").code == 0
@@ -246,13 +262,13 @@ def test_outside_a_project(tmp_path, call, verb):
 
 
 def test_help_has_examples_for_every_verb(capsys):
-    from importlib import import_module
-
-    from tunekit.cli.main import VERBS
-
+    """And each of them is a line that the verb takes."""
     for verb, (module, _) in VERBS.items():
-        text = import_module(f"tunekit.cli.{module}").parser().format_help()
-        assert "examples:\n  tunekit" in text, verb
+        parser = import_module(f"tunekit.cli.{module}").parser()
+        assert "examples:\n  tunekit" in parser.format_help(), verb
+        for command in re.findall(rf"tunekit {verb}\b(.*)", parser.epilog):
+            words = re.split(r"\s{3,}\(| && | \| | > |\)$", command)[0]  # up to a remark or the shell's part
+            parser.parse_args(shlex.split(words))
     assert run(["--help"]) == 0
     listed = capsys.readouterr().out
     assert all(f"\n  {verb} " in listed for verb in VERBS)

@@ -57,7 +57,7 @@ ONE = [
     ('model = "model:m"', 'model = "tokenizer:t"', "wrong-kind", 20, "run.x", "model", "model or run or merge"),
     ('model = "model:m"', 'model = "m"', "bad-label", 20, "run.x", "model", "labels look like"),
     ('model = "model:m"', 'model = "model:m@best"', "unknown-output", 20, "run.x", "model", "model:m"),
-    ('model = "model:m"', 'model = "run:x"', "cycle", 0, "", "", "run:x → run:x"),
+    ('model = "model:m"', 'model = "run:x"', "cycle", 20, "run.x", "model", "run:x → run:x"),
     *[('data = ["dataset:a"]\n\n[merge', f'data = ["dataset:a"]\nstreaming = true\n{more}\n[merge', *wanted)
       for more, *wanted in [
         ('overlong = "split"', "missing-key", 18, "run.x", "max_steps", "a stream has no end"),
@@ -73,6 +73,10 @@ ONE = [
      "bad-value", 22, "run.x", "data", "no first rows"),
     ('data = ["dataset:a"]\n\n[model', 'data = ["dataset:a#fetch"]\n\n[model', "unknown-output", 9,
      "tokenizer.t", "data", "step"),
+    ("[merge.f]", "[store]\nroot = 1\n[merge.f]", "table-not-yet", 24, "store", "", "no effect"),
+    ("r = 4", "r = 4\nalpha = 8\n\n[environment.vllm]", "table-not-yet", 19, "environment", "", "no effect"),
+    ('data = ["dataset:a"]\n\n[merge', 'data = ["dataset:a"]\ngates = { loss = "< " }\n\n[merge', "bad-value", 23,
+     "run.x", "gates", "is not a bound"),
     ('method = "sft"\nmodel = "model:m"', 'method = "sft"', "missing-key", 18, "run.x", "", "`model` is missing"),
     ('method = "sft"', 'method = "stf"', "unknown-method", 19, "run.x", "method", "did you mean `sft`?"),
     ('method = "sft"\n', "", "missing-key", 18, "run.x", "", "`method` is missing"),
@@ -222,6 +226,19 @@ def test_a_cycle_over_several_targets_is_printed_once(project):
     project.manifest("".join(f'[dataset.d{i}]\nfrom = ["dataset:d{(i + 1) % 3}"]\n' for i in range(3)))
     (found,) = project.problems()
     assert found.slug == "cycle" and found.message.count("→") == 3
+    assert (found.line, found.table, found.key) == (2 + 2, "dataset.d0", "from"), found.render()
+
+
+def test_every_cycle_is_told_beside_the_other_mistakes(good):
+    loops = "".join(f'[dataset.{a}]\nfrom = ["dataset:{b}"]\n' for a, b in ("pq", "qp", "rs", "sr"))
+    good.write("tunekit.toml", GOOD.replace("r = 4", "rr = 4") + loops)
+    assert sorted(p.slug for p in good.problems()) == ["cycle", "cycle", "unknown-key"]
+
+
+def test_a_number_that_is_not_finite_is_said_once(good):
+    for text in ("learning_rate = nan", "gates = { loss = inf }", "adapter = { r = -inf }"):
+        good.write("recipes/r.toml", f'method = "sft"\n{text}\n')
+        assert [p.slug for p in good.problems()] == ["non-finite"], text
 
 
 def test_a_long_chain_is_no_problem(project):

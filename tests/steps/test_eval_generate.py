@@ -74,7 +74,7 @@ class Evaluate:
         code.mkdir(exist_ok=True)
         (code / "score.py").write_text(SCORERS)
         self.data = [
-            dataset([{"prompt": f"say {i}", "number": i} for i in range(7)], "prompt"),
+            dataset([{"prompt": f"say {i}", "number": i} for i in range(7)], "prompt", 4),  # of two chunks
             dataset([{"prompt": "again", "number": 8, "level": 3}], "prompt"),
         ]
 

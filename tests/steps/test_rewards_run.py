@@ -33,13 +33,15 @@ def counts(completions, **_):
 ROWS = [{"prompt": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(9)]
 
 
-def request_for(folder: Path, *fns: str, datasets: list[list[dict]] | None = None) -> Request:
+def request_for(
+    folder: Path, *fns: str, datasets: list[list[dict]] | None = None, chunk_rows: int | None = None
+) -> Request:
     folder.mkdir(parents=True)
     (folder / "code").mkdir()
     (folder / "code" / "rewards.py").write_text(CODE)
     inputs = []
     for i, rows in enumerate(datasets or [ROWS]):
-        write_dataset(folder / f"data{i}", rows, "prompt")
+        write_dataset(folder / f"data{i}", rows, "prompt", chunk_rows)
         inputs.append(Input(str(folder / f"data{i}"), "sha256:" + "0" * 64, "dataset", f"dataset:d{i}"))
     (folder / "out").mkdir()
     spec = {"rewards": [{"fn": f"rewards.py:{fn}"} for fn in fns], "rows": 2, "timeout": 10.0}
@@ -49,8 +51,8 @@ def request_for(folder: Path, *fns: str, datasets: list[list[dict]] | None = Non
     )  # fmt: skip
 
 
-def run_in(folder: Path, *fns: str, datasets: list[list[dict]] | None = None) -> bytes:
-    request = request_for(folder, *fns, datasets=datasets)
+def run_in(folder: Path, *fns: str, datasets: list[list[dict]] | None = None, chunk_rows: int | None = None) -> bytes:
+    request = request_for(folder, *fns, datasets=datasets, chunk_rows=chunk_rows)
     assert run(request, Events("run:x#rewards", -1)) == {"main": "main"}
     return (folder / "out" / "main" / "rewards.json").read_bytes()
 
@@ -71,6 +73,11 @@ def test_table(tmp_path: Path) -> None:
 
 def test_two_folders_give_the_same_bytes(tmp_path: Path) -> None:
     one, two = (run_in(tmp_path / name, "accuracy", "shortness") for name in ("one", "another-folder"))
+    assert one == two
+
+
+def test_rows_of_two_chunks(tmp_path: Path) -> None:
+    one, two = (run_in(tmp_path / str(n), "accuracy", "shortness", chunk_rows=n) for n in (None, 1))
     assert one == two
 
 

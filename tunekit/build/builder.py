@@ -22,6 +22,7 @@ from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.plan.planner import BLOCKED, FRESH, IN_PLACE, UNLOCKED, Node, Planner
+from tunekit.plan.state import ABSENT
 from tunekit.store import leases, records
 
 Listener = Callable[[dict[str, Any]], None]
@@ -39,7 +40,8 @@ class Options(NamedTuple):
 
 
 class Result(NamedTuple):
-    """`executed`: labels that ran, in order of their end; `failed`: label → error; `records`: label → record."""
+    """`executed`: labels that ran, in order of their end; `failed`: label → error; `fresh`: how many had their
+    result and did not run; `records`: label → record."""
 
     executed: list[str]
     failed: dict[str, TunekitError]
@@ -60,6 +62,7 @@ class Builder:
         self.cores = len(os.sched_getaffinity(0))
         self.running: dict[str, Attempt] = {}
         self.executed: list[str] = []
+        self.found = 0  # of those that were to run: their result turned out to be there
         self.failed: dict[str, TunekitError] = {}
         self.records: dict[str, dict[str, Any]] = {}
         self._nurseries: dict[str, Nursery] = {}
@@ -92,7 +95,7 @@ class Builder:
         finally:
             self._close()
         self._finish()
-        return Result(self.executed, self.failed, len(nodes) - len(self.executed), self.records)
+        return Result(self.executed, self.failed, len(nodes) - total + self.found, self.records)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -201,6 +204,12 @@ class Builder:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
             trust.check(self.root, code, label)
+        for package in node.action.packages:
+            if self.planner.inputs.version(package) == ABSENT:  # its version is in the key: a typo would guard nothing
+                hint = "install it, or look at `packages` of the target"
+                raise ActionError(
+                    f"{label}: the package `{package}` is not installed", slug="package-missing", hint=hint
+                )
         diskspace.need(self.store.root)
         finish = node.key in self.options.finish
         request = self.requests.write(node, self._cpus(label), self.options.offline, finish)
@@ -293,6 +302,7 @@ class Builder:
     def _hit(self, label: str, node: Node, how: str) -> None:
         record = {} if node.action.source else records.lookup(self.store, node.key) or {}
         node.run = False
+        self.found += 1
         if record:
             history.append(self.root, label, record, how)
         self._done(label, record, how)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
-_BOUND = re.compile(r"\s*(?P<op><=|>=|<|>|==)\s*(?P<value>[-+0-9.eE]+)\s*\Z")
+from tunekit.bounds import bound
+
 _OPS = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -25,15 +25,6 @@ class Receipt(NamedTuple):
 
     def __str__(self) -> str:
         return f"gate {self.name}: measured {self.measured}, wanted {self.wanted}"
-
-
-def bound(text: str) -> tuple[str, float] | None:
-    """`"> 0.5"` → (">", 0.5); None if it is not a bound."""
-    m = _BOUND.match(text)
-    try:
-        return (m["op"], float(m["value"])) if m else None
-    except ValueError:
-        return None
 
 
 def judge(gates: dict[str, str], record: dict[str, Any]) -> list[Receipt]:

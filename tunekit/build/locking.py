@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from tunekit.build import environment
-from tunekit.errors import Problem
+from tunekit.errors import LockError, Problem
 from tunekit.graph import Graph
 from tunekit.lockfile import Environment, Lock, SourceBlock, load_lock, save_lock
 from tunekit.plan.inputs import Inputs
@@ -31,6 +32,26 @@ def _refuse_later(root: Path, overrides: list[str]) -> None:
 
 def missing(graph: Graph, lock: Lock) -> list[str]:
     return [s for s in locked_sources(graph) if s not in lock.sources]
+
+
+class OutOfDate(NamedTuple):
+    """What `tunekit lock` would change: pins that the lock does not have, and pins that nothing names any more."""
+
+    missing: list[str]
+    gone: list[str]
+
+    def error(self) -> LockError:
+        parts = [f"does not pin {', '.join(self.missing)}"] * bool(self.missing)
+        parts += [f"pins {', '.join(self.gone)}, which nothing names"] * bool(self.gone)
+        return LockError(f"tunekit.lock {' and '.join(parts)}", slug="lock-out-of-date", hint="tunekit lock")
+
+
+def out_of_date(graph: Graph, lock: Lock) -> OutOfDate | None:
+    """None if `tunekit lock` would change nothing."""
+    known = locked_sources(graph)
+    unpinned = [] if "default" in lock.environments else ["the environment"]
+    found = OutOfDate(missing(graph, lock) + unpinned, [s for s in sorted(lock.sources) if s not in known])
+    return found if found.missing or found.gone else None
 
 
 def update(

@@ -28,10 +28,14 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("labels", nargs="*", metavar="LABEL")
     p.add_argument("-n", "--dry-run", action="store_true", help="say what would run, and why")
-    p.add_argument("--locked", action="store_true", help="fail if tunekit.lock would change or the environment differs")
+    p.add_argument(
+        "--locked",
+        action="store_true",
+        help="fail if `tunekit lock` would change it, or what runs would run in another environment",
+    )
     p.add_argument("--frozen", action="store_true", help="use tunekit.lock as it is, touch no network")
     p.add_argument("--offline", action="store_true", help="touch no network")
-    p.add_argument("-j", "--jobs", type=int, default=0, help="actions at once (default: what the cores allow)")
+    p.add_argument("-j", "--jobs", type=_jobs, default=0, help="actions at once (default: what the cores allow)")
     p.add_argument("-k", "--keep-going", action="store_true", help="build what does not need what failed")
     p.add_argument("--force", action="append", default=[], metavar="LABEL", help="run it again: a new attempt")
     p.add_argument(
@@ -44,9 +48,15 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def _jobs(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"`{text}` is not a number of actions (0: what the cores allow)")
+    return int(text)
+
+
 def run(args: argparse.Namespace) -> int:
     root, store = project_root(args), open_store()
-    if not (args.overrides or args.force or args.finish or args.dry_run):
+    if not (args.overrides or args.force or args.finish or args.dry_run or args.locked):
         done = unchanged(root, store.root, args.labels)
         if done is not None:
             return _nothing_to_do(len(done), args.json)
@@ -57,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     planner = _locked(planner, args, root, store)
     planner.forced = set(wanted(planner, args.force)) if args.force else set()
     finish = _finishing(planner, labels, args.finish) if args.finish else frozenset()
+    if args.locked and any(node.run for node in planner.plan(labels).values()):
+        _check_environment(planner)
     if args.dry_run:
         from tunekit.report.plan import show_plan
 
@@ -101,14 +113,15 @@ def _locked(planner: Planner, args: argparse.Namespace, root: Path, store: Store
     """The planner on a lock that has every source, as far as the flags allow."""
     from tunekit.build import locking
 
-    missing = locking.missing(planner.graph, planner.inputs.lock)
-    if not missing:
-        if args.locked:
-            _check_environment(planner)
+    if args.locked:
+        found = locking.out_of_date(planner.graph, planner.inputs.lock)
+        if found:
+            raise found.error()
         return planner
-    if args.locked or args.frozen or args.dry_run:
-        if args.dry_run and not args.locked:
-            return planner
+    missing = locking.missing(planner.graph, planner.inputs.lock)
+    if not missing or args.dry_run:
+        return planner
+    if args.frozen:
         raise LockError(f"tunekit.lock does not pin {', '.join(missing)}", slug="unlocked", hint="tunekit lock")
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     from tunekit.plan.project import open_planner

@@ -17,7 +17,8 @@ def parser() -> argparse.ArgumentParser:
         "An adapter comes with its base in DIR/base; its adapter_config.json names that folder by its absolute\n"
         "path, because PEFT reads a relative one from the caller's working directory. After moving DIR, load the\n"
         "base yourself: PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained('DIR/base'), 'DIR').",
-        "tunekit export merge:final out/\ntunekit export run:grpo@best out/\ntunekit export run:grpo out/ --no-base",
+        "tunekit export merge:final out/\ntunekit export run:grpo@best out/\n"
+        "tunekit export run:grpo out/ --no-with-base",
     )
     p.add_argument("label", metavar="LABEL[@ROLE]")
     p.add_argument("target", metavar="DIR", type=Path)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from tunekit.cli.command import new_parser, open_store, print_json, project_root
-from tunekit.errors import LockError, UsageError, nearest
+from tunekit.errors import UsageError, nearest
 from tunekit.lockfile import Lock
+
+if TYPE_CHECKING:
+    from tunekit.build.locking import OutOfDate
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     before = planner.inputs.lock
     known = locking.locked_sources(planner.graph)
     if args.check:
-        return _check(known, before, as_json=args.json)
+        return _check(locking.out_of_date(planner.graph, before), len(known), as_json=args.json)
     upgrade = tuple(_upgrades(args.upgrade, known))
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     after = locking.update(
@@ -54,18 +58,14 @@ def _upgrades(asked: list[str] | None, known: list[str]) -> list[str]:
     return asked or known
 
 
-def _check(known: list[str], lock: Lock, *, as_json: bool) -> int:
-    missing = [s for s in known if s not in lock.sources]
-    gone = [s for s in sorted(lock.sources) if s not in known]
-    unpinned = [] if "default" in lock.environments else ["the environment"]
+def _check(found: OutOfDate | None, count: int, *, as_json: bool) -> int:
     if as_json:
-        print_json("lock", {"ok": not (missing or gone or unpinned), "missing": missing + unpinned, "gone": gone})
-    if missing or gone or unpinned:
-        parts = [f"does not pin {', '.join(missing + unpinned)}"] * bool(missing or unpinned)
-        parts += [f"pins {', '.join(gone)}, which nothing names"] * bool(gone)
-        raise LockError(f"tunekit.lock {' and '.join(parts)}", slug="lock-out-of-date", hint="tunekit lock")
+        body = {"missing": found.missing, "gone": found.gone} if found else {"missing": [], "gone": []}
+        print_json("lock", {"ok": found is None, **body})
+    if found:
+        raise found.error()
     if not as_json:
-        print(f"tunekit.lock is up to date: {_sources(len(known))}")
+        print(f"tunekit.lock is up to date: {_sources(count)}")
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tunekit.errors import Problem, nearest
-from tunekit.manifest.toml import Document
+from tunekit.manifest.toml import Document, non_finite
 from tunekit.spec import FieldInfo, Spec, fields_of
 
 
@@ -28,10 +28,14 @@ def convert(table: dict[str, Any], spec: type[Spec], place: Place, problems: lis
     known = fields_of(spec)
     before = len(problems)
     values: dict[str, Any] = {}
+    said = False
     for key, value in table.items():
         info = known.get(key)
         if info is None:
             problems.append(place.problem("unknown-key", f"unknown key `{key}`", key, nearest(key, list(known))))
+            continue
+        if non_finite(value):  # a problem since it was read: not a second one for the range that it is outside of
+            said = True
             continue
         found = _value(value, info, place, problems)
         if found is not _BAD:
@@ -39,7 +43,7 @@ def convert(table: dict[str, Any], spec: type[Spec], place: Place, problems: lis
     for name, info in known.items():
         if info.required and name not in table:
             problems.append(place.problem("missing-key", f"`{name}` is missing: {info.doc}", hint=f"add `{name} = …`"))
-    if len(problems) > before:
+    if said or len(problems) > before:
         return None
     try:
         made = msgspec.convert({k: _builtin(v) for k, v in values.items()}, spec)

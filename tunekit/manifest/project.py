@@ -128,7 +128,7 @@ def _documents(
 
 
 Raw = dict[Label, tuple[dict[str, Any], Place]]
-_RESERVED = {"project", "environment", "store", "remote"}
+_RESERVED = {"environment", "store", "remote"}
 
 
 def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
@@ -137,10 +137,14 @@ def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
     for document in documents:
         for kind, tables in document.values.items():
             top = Place(document, (kind,))
+            if kind == "project":
+                continue
             if kind in _RESERVED:
+                message = f"[{kind}] is kept for a later version: nothing reads it yet"
+                problems.append(top.problem("table-not-yet", message, hint="remove it: it has no effect"))
                 continue
             if kind not in kinds.target_kinds() or not isinstance(tables, dict):
-                hint = nearest(kind, [*kinds.target_kinds(), *_RESERVED])
+                hint = nearest(kind, [*kinds.target_kinds(), "project"])
                 problems.append(top.problem("unknown-kind", f"`{kind}` is not a kind of target", hint=hint))
                 continue
             for name, values in tables.items():

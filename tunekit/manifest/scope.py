@@ -9,14 +9,14 @@ from typing import Any
 from tunekit.derive import Action, Edge, Policy
 from tunekit.errors import DeclarationError, Problem, SourceError, nearest
 from tunekit.forms import AUTO, form_of
-from tunekit.graph import Graph, cycle_problem, ordered, stamp
+from tunekit.graph import Graph, ordered, stamp
 from tunekit.kinds import kind_of
 from tunekit.label import Label, parse_label
 from tunekit.manifest.convert import Place
 from tunekit.manifest.project import Manifest, Target
 from tunekit.sources.files import files_of_path
 from tunekit.sources.locator import parse_locator
-from tunekit.spec import Spec
+from tunekit.spec import Spec, plain
 from tunekit.usercode import split_path
 
 _NOWHERE = Edge("")
@@ -205,6 +205,22 @@ def _wrong_source(locator: str, root: Path, later: bool) -> SourceError | None:
     return None
 
 
+def _cycle_problem(cycle: list[str], targets: dict[str, Target]) -> Problem:
+    """At the key of the cycle's first target that names another of its targets (or itself)."""
+    names = {label.partition("#")[0] for label in cycle}
+    target = targets[cycle[0].partition("#")[0]]
+    said = (key for key, value in plain(target.spec).items() if _names_one(value, names))
+    message = "targets need each other: " + " → ".join(cycle)
+    return target.place.problem("cycle", message, next(said, ""), "one of these must not use the next")
+
+
+def _names_one(value: Any, names: set[str]) -> bool:
+    """Whether one of the labels stands anywhere in a field."""
+    if isinstance(value, (dict, list)):
+        return any(_names_one(v, names) for v in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and value.partition("@")[0] in names
+
+
 def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = True) -> tuple[Graph, list[Path]]:
     """The graph, and the code files that it was checked against. Raises DeclarationError with *all* problems.
     `later`: a source may have a scheme that only a later version reads: legal to plan, not to lock."""
@@ -219,11 +235,14 @@ def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = Tr
     for source, place in manifest.sources:
         if not source.startswith("make:"):
             scope.check_source(source, place, "source")
+    actions, cycle = ordered(scope.actions)
+    rest = scope.actions
+    while cycle:
+        problems.append(_cycle_problem(cycle, manifest.targets))
+        rest = {label: action for label, action in rest.items() if label not in cycle}
+        cycle = ordered(rest)[1]
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
-    actions, cycle = ordered(scope.actions)
-    if cycle:
-        raise DeclarationError([cycle_problem(cycle)])
     versions = {a.kind: kind_of(a.kind).version for a in actions.values()}
     stamped = {label: a._replace(stamp=stamp(a, versions[a.kind])) for label, a in actions.items()}
     graph = Graph.of(stamped, targets, versions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
+from tunekit.bounds import bound
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
 from tunekit.label import Label
 from tunekit.spec import PositiveInt, Spec, numeric, operational, semantic
@@ -74,16 +75,18 @@ class Run(Spec, frozen=True, kw_only=True):
     private: Annotated[bool, operational("Never pushed, bundled or published.")] = False
 
     def checks(self) -> list[tuple[str, str, str]]:
+        hint = 'a bound is one of < <= == >= > and a number: `"< 3.0"`'
+        wrong = [
+            ("gates", f"`{name}`: `{text}` is not a bound", hint)
+            for name, text in self.gates.items()
+            if bound(text) is None
+        ]
         micro = self.micro_batch_size
         if micro and self.batch_size % micro:
-            return [
-                (
-                    "micro_batch_size",
-                    f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}",
-                    "accumulation = batch_size / (micro_batch_size x world size) must be whole",
-                )
-            ]
-        return []
+            message = f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}"
+            hint = "accumulation = batch_size / (micro_batch_size x world size) must be whole"
+            wrong.append(("micro_batch_size", message, hint))
+        return wrong
 
 
 # Fields that enter the key as digests of what they name (or, for the adapter, resolved).

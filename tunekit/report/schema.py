@@ -32,12 +32,11 @@ def manifest_schema() -> dict[str, Any]:
         _with_recipe(components[struct.__name__])
     tables = {name: _named(of[struct]) for name, struct in targets.items()}
     tables["run"] = _named({"anyOf": [*(of[struct] for struct in methods.values()), _OWN]})
-    reserved = {name: {"type": "object"} for name in ("environment", "store", "remote")}
     return {
         "$schema": _DRAFT,
         "title": "tunekit.toml",
         "type": "object",
-        "properties": {"project": of[ProjectSettings], **tables, **reserved},
+        "properties": {"project": of[ProjectSettings], **tables},
         "additionalProperties": False,
         "$defs": components,
     }

@@ -79,7 +79,7 @@ def ask(tmp_path: Path, base: str) -> Callable[..., Request]:
         (root / "code").mkdir(parents=True, exist_ok=True)
         (root / "code" / "rewards.py").write_text(REWARDS)
         if not (root / "data").exists():
-            write_dataset(root / "data", rows or ROWS, "prompt")
+            write_dataset(root / "data", rows or ROWS, "prompt", 3)  # several chunks: all of them are read
         spec = SPEC | spec | ({"adapter": adapter_spec} if adapter_spec else {})
         inputs = {"base": base, "data": str(root / "data")} | ({"adapter": adapter} if adapter else {})
         given = {k: v for k, v in spec.items() if v is not None}

@@ -144,11 +144,13 @@ def test_a_chat_template_makes_a_string_a_user_message(base: str, tmp_path: Path
         "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}>{% endif %}"
     )
     (tmp_path / "chat_template.jinja").write_text(template)
-    rows = [{"prompt": "hi"}] * 4
-    write_dataset(tmp_path / "d", rows, "prompt")
+    rows = [{"prompt": "hi"}] * 3 + [{"prompt": "yo"}]
+    write_dataset(tmp_path / "d", rows, "prompt", 2)
     source = Input(str(tmp_path / "d"), "", "dataset", "dataset:d")
     prompts = read_prompts([source], [Share(limit=3, weight=0.67)], open_vocabulary(tmp_path))
     assert [p.text for p in prompts] == ["[user]hi>"] * 2
+    every = read_prompts([source], [Share()], open_vocabulary(tmp_path))
+    assert [p.text for p in every] == ["[user]hi>"] * 3 + ["[user]yo>"], "both chunks, in order"
     assert prompts[0].row == {"prompt": "hi"} and len(prompts[0].ids) == len("[user]hi>")
     write_dataset(tmp_path / "chat", [{"messages": []}], "chat")
     with pytest.raises(ActionError) as found:

@@ -1,0 +1,16 @@
+"""Bounds as people write them: `"> 0.5"`."""
+
+from __future__ import annotations
+
+import re
+
+_BOUND = re.compile(r"\s*(?P<op><=|>=|<|>|==)\s*(?P<value>[-+0-9.eE]+)\s*\Z")
+
+
+def bound(text: str) -> tuple[str, float] | None:
+    """`"> 0.5"` → (">", 0.5); None if it is not a bound."""
+    m = _BOUND.match(text)
+    try:
+        return (m["op"], float(m["value"])) if m else None
+    except ValueError:
+        return None
