@@ -210,7 +210,7 @@ class TestResults:
             "artifact  sha256:",
             "dataset.json",
             "args.k  2",
-            "ledger.kept",
+            "\nledger\n  kept ",
             "from: dataset:a",
             "path:a.jsonl",
         ):
