@@ -76,5 +76,16 @@ def test_truncate_and_drop(tokens: Tokens) -> None:
 def test_weight_is_an_even_stride(tokens: Tokens, weight: float, first: list[int]) -> None:
     view = view_of(tokens, 0, 64, "error", weight=weight, limit=500)
     assert len(view.spans) == 500 * weight and view.ledger["not_selected"] == 602 - 500 * weight
+    assert "repeated" not in view.ledger
     every = view_of(tokens, 0, 64, "error").spans
     np.testing.assert_array_equal(view.spans[:4], every[first])
+
+
+@pytest.mark.parametrize(
+    ("weight", "first"), [(2, [0, 0, 1, 1]), (1.5, [0, 1, 1, 2, 3, 3]), (3.25, [0, 0, 0, 1, 1, 1])]
+)
+def test_weight_above_one_repeats_rows(tokens: Tokens, weight: float, first: list[int]) -> None:
+    view = view_of(tokens, 0, 64, "error", weight=weight, limit=500)
+    assert len(view.spans) == 500 * weight and view.ledger["repeated"] == 500 * (weight - 1)
+    assert view.ledger["not_selected"] == 102
+    np.testing.assert_array_equal(view.spans[: len(first)], view_of(tokens, 0, 64, "error").spans[first])

@@ -26,7 +26,7 @@ class Prompt(NamedTuple):
 
 
 class Share(NamedTuple):
-    """How much of a dataset is used: the first `limit` rows, and `weight` of those, evenly spread."""
+    """How much of a dataset is used: the first `limit` rows, each `weight` times: evenly spread."""
 
     limit: int | None = None
     weight: float = 1.0
@@ -35,7 +35,7 @@ class Share(NamedTuple):
         # Exact fractions: 0.1 as a float would drift over a long dataset.
         share = Fraction(self.weight).limit_denominator(1_000_000)
         used = enumerate(islice(rows, self.limit))
-        return [row for i, row in used if (i + 1) * share // 1 > i * share // 1]
+        return [row for i, row in used for _ in range((i + 1) * share // 1 - i * share // 1)]
 
 
 def read_prompts(

@@ -112,7 +112,10 @@ def view_of(
     chosen = _strided(min(rows, limit) if limit else rows, weight)
     chunks, starts, stops = chunks[chosen], starts[chosen], stops[chosen]
     long = stops - starts > sequence_len
-    ledger = {"rows": rows, "not_selected": rows - len(chunks), "split": 0, "truncated": 0, "dropped": 0}
+    selected = len(np.unique(chosen))
+    ledger = {"rows": rows, "not_selected": rows - selected, "split": 0, "truncated": 0, "dropped": 0}
+    if len(chosen) > selected:
+        ledger["repeated"] = len(chosen) - selected
     if long.any():
         if overlong == "error":
             raise ActionError(
@@ -150,12 +153,12 @@ def _rows(tokens: Tokens, item: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _strided(rows: int, weight: float) -> np.ndarray:
-    """Indices of an even share of the first `rows` rows: row i where floor((i + 1) * weight) steps up."""
+    """Indices of an even share of the first `rows` rows: row i as often as floor((i + 1) * weight) steps up."""
     if weight == 1.0:
         return np.arange(rows)
     share = Fraction(weight).limit_denominator(1_000_000)
     steps = np.arange(rows + 1, dtype=np.int64) * share.numerator // share.denominator
-    return np.flatnonzero(np.diff(steps))
+    return np.repeat(np.arange(rows), np.diff(steps))
 
 
 def cut(chunks: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, overlong: Overlong) -> np.ndarray:

@@ -20,10 +20,10 @@ class DataItem(Masking, frozen=True, kw_only=True):
     weight: Annotated[
         float,
         semantic(
-            "Share of the rows seen in an epoch: 0.5 keeps every second row. With `streaming`: relative share of the "
-            "tokens.",
+            "How often a row is seen in an epoch: 0.5 takes every second row, 2 all of them twice. With `streaming`: "
+            "relative share of the tokens.",
             gt=0,
-            le=1,
+            le=1000,
         ),
     ] = 1.0
     limit: Annotated[PositiveInt | None, semantic("Use the first rows only.")] = None

@@ -150,6 +150,8 @@ def test_a_chat_template_makes_a_string_a_user_message(base: str, tmp_path: Path
     prompts = read_prompts([source], [Share(limit=3, weight=0.67)], open_vocabulary(tmp_path))
     assert [p.text for p in prompts] == ["[user]hi>"] * 2
     every = read_prompts([source], [Share()], open_vocabulary(tmp_path))
+    twice = read_prompts([source], [Share(limit=2, weight=1.5)], open_vocabulary(tmp_path))
+    assert twice == [every[0], every[1], every[1]]
     assert [p.text for p in every] == ["[user]hi>"] * 3 + ["[user]yo>"], "both chunks, in order"
     assert prompts[0].row == {"prompt": "hi"} and len(prompts[0].ids) == len("[user]hi>")
     write_dataset(tmp_path / "chat", [{"messages": []}], "chat")
