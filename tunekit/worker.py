@@ -150,6 +150,7 @@ class _Shelf:
         from tunekit.store.store import Store
 
         self._store = Store(Path(request.store))
+        self._hashed: dict[tuple[int, ...], str] = {}
 
     def find(self, part: str) -> Part | None:
         from tunekit.store.records import part_output
@@ -163,10 +164,15 @@ class _Shelf:
         files = whole(self._store, output)
         return None if files is None else Part(output, files)
 
+    def hashed(self, file: Path, digest: str) -> None:
+        from tunekit.store.artifacts import signature
+
+        self._hashed[signature(file.stat())] = digest
+
     def seal(self, directory: str) -> str:
         from tunekit.store.artifacts import seal
 
-        return seal(self._store, Path(directory))
+        return seal(self._store, Path(directory), self._hashed)
 
 
 def _environment(request: Request, folder: Path) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tunekit.data.arrays import array_of, conformed, fixed, indices, settled
+from tunekit.data.arrays import array_of, conformed, fixed, indices, numpy_of, settled
 from tunekit.data.columns import (
     EMPTY,
     WAY_OUT,
@@ -268,7 +268,7 @@ def row_kinds(table: pa.Table) -> tuple[list[Kind], Numbers]:
     if KIND not in table.column_names:
         return [kind_of_chunk(table.schema)], np.zeros(len(table), np.int64)
     kinds = [from_text(text) for text in json.loads(table.schema.metadata[_KINDS])]
-    return kinds, table.column(KIND).to_numpy().astype(np.int64)
+    return kinds, numpy_of(table.column(KIND)).astype(np.int64)
 
 
 def digests_of(column: pa.ChunkedArray) -> Digests:

@@ -29,9 +29,14 @@ class PartCache:
         """A part that was found is part of this action."""
         self._events.part(self._item, chunk, part.output, made=False, rows=rows)
 
-    def keep(self, chunk: str, directory: Path, rows: int, copied: int) -> dict[str, Path]:
-        """Make a part durable: from here on a kill does not lose it. Returns where its files are now."""
+    def keep(
+        self, chunk: str, directory: Path, rows: int, copied: int, hashed: tuple[Path, str] | None = None
+    ) -> dict[str, Path]:
+        """Make a part durable: from here on a kill does not lose it. Returns where its files are now. `hashed`: one of
+        its files whose digest is known."""
         if self._shelf:
+            if hashed:
+                self._shelf.hashed(*hashed)
             output = self._shelf.seal(str(directory))
             self._events.part(self._item, chunk, output, made=True, rows=rows, copied=copied)
             part = self._shelf.open(output)

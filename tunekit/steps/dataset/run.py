@@ -18,7 +18,7 @@ from tunekit.data.chunk import Fresh, Pick, Where, compose
 from tunekit.data.formats.choose import Choice
 from tunekit.data.partcache import CHUNK, PartCache
 from tunekit.data.rowset import DatasetWriter, map_table
-from tunekit.hashing import digest_of
+from tunekit.hashing import PREFIX, digest_of
 from tunekit.protocol import Events, Request
 from tunekit.steps.dataset.mapping import Mapping
 from tunekit.steps.dataset.origin import Origin
@@ -181,6 +181,7 @@ class _Work:
         self._directories += 1
         part, copied = make_part(directory, raw, self.mapping, self._earlier[manner])
         name = self._name(raw)
-        files = self._cache.keep(name, directory, part.rows, copied)
+        hashed = (part.file, PREFIX + part.file.stem) if part.rows else None
+        files = self._cache.keep(name, directory, part.rows, copied, hashed)
         part = self._made[name] = load_part(files)
         return part

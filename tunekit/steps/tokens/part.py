@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tunekit.data.arrays import array_of, fixed, indices, settled
+from tunekit.data.arrays import array_of, fixed, indices, numpy_of, settled
 from tunekit.data.chunk import DIGEST, Digests, Numbers, digests_of, visible
 from tunekit.data.encoder import Encoded, Encoder
 from tunekit.data.rowset import iter_table, map_table, read_index, write_index
@@ -89,7 +89,7 @@ class Earlier:
 
     def tokens(self, part: int, rows: Numbers) -> pa.Table:
         """The tokens of kept rows of a part."""
-        nth = np.cumsum(self._rows[part].column("kept").to_numpy()) - 1
+        nth = np.cumsum(numpy_of(self._rows[part].column("kept"))) - 1
         return map_table(self._tokens[part]).take(indices(nth[rows]))
 
 
@@ -115,7 +115,7 @@ def make_part(
         assert earlier is not None
         places.append(np.flatnonzero(part == p))
         facts.append(earlier.facts(p, row[places[-1]]))
-        kept_places.append(places[-1][facts[-1].column("kept").to_numpy()])
+        kept_places.append(places[-1][numpy_of(facts[-1].column("kept"))])
         tables.append(earlier.tokens(p, row[kept_places[-1]]))
     write_part(directory / "tokens.arrow", tables, np.concatenate(kept_places))
     rows = facts[0]
@@ -150,14 +150,14 @@ def _write_rows(file: Path, rows: pa.Table, form: str) -> None:
 
 def _ledger(tokens: Path, rows: pa.Table) -> PartLedger:
     table = map_table(tokens)
-    kept = rows.column("kept").to_numpy()
+    kept = numpy_of(rows.column("kept"))
     unlabelled = np.flatnonzero(~kept)
     return PartLedger(
         digest=sha256_file(tokens),
         rows=int(kept.sum()),
         tokens=sum(len(c.values) for c in table.column("input_ids").chunks),
         labelled=sum(c.values.true_count for c in table.column("labelled").chunks),
-        straddling=int(rows.column("straddling").to_numpy().sum()),
+        straddling=int(numpy_of(rows.column("straddling")).sum()),
         unlabelled=len(unlabelled),
         unlabelled_rows=unlabelled[:NAMED].tolist(),
         reasons=reasons_of(rows),

@@ -115,7 +115,8 @@ class _Work:
         directory = self._staging / str(self._directories)
         self._directories += 1
         ledger, copied = make_part(directory, table, encoder, first, earlier)
-        files = cache.keep(chunk, directory, len(table), copied)
+        hashed = (directory / "tokens.arrow", ledger.digest)
+        files = cache.keep(chunk, directory, len(table), copied, hashed)
         place_part(self._out, ledger.digest, files["tokens.arrow"])
         return ledger
 
