@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Iterator
 from itertools import count, islice
+from multiprocessing import Process
 from pathlib import Path
 
 from lengths import evals
@@ -45,13 +46,19 @@ def _numbered(line: bytes, number: int) -> bytes:
 
 def lines(wheels: Path, base: Path) -> Iterator[bytes]:
     """Without end. `base`: a file that keeps the distinct ones."""
-    if not base.exists():
-        some = list(_talks(wheels))
-        random.Random(0).shuffle(some)  # tasks mixed, as in a set for training
-        base.write_bytes(b"".join(some))
+    if not base.exists():  # in a process of its own: a command that is measured starts with its parent's peak
+        maker = Process(target=_write_distinct, args=(wheels, base))
+        maker.start()
+        maker.join()
     yield from base.open("rb")
     for number in count(1):
         yield from (_numbered(line, number) for line in base.open("rb"))
+
+
+def _write_distinct(wheels: Path, base: Path) -> None:
+    some = list(_talks(wheels))
+    random.Random(0).shuffle(some)  # tasks mixed, as in a set for training
+    base.write_bytes(b"".join(some))
 
 
 def write(file: Path, wheels: Path, base: Path, rows: int) -> None:

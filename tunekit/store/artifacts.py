@@ -14,7 +14,6 @@ from tunekit.hashing import PREFIX, sha256_bytes, sha256_file, tree_digest
 from tunekit.store.disk import fsync_dir, write_new
 from tunekit.store.store import Store
 
-
 _NONE: Mapping[tuple[int, ...], str] = {}
 
 
