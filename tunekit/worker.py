@@ -25,6 +25,7 @@ from typing import Any
 
 from tunekit import diskspace
 from tunekit.errors import ActionError, TunekitError
+from tunekit.lifeline import die_with
 from tunekit.parts import Part
 from tunekit.protocol import Events, Request
 
@@ -32,16 +33,6 @@ PRELOAD = {
     "light": ("pyarrow", "tunekit.steps.dataset.run", "tunekit.steps.tokens.run"),
     "torch": ("torch", "transformers", "peft", "trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"),
 }
-
-
-def die_with(parent: int) -> None:
-    """Be killed when `parent` dies, also if it died just now."""
-    import ctypes
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def nursery(channel: socket.socket, group: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.data.gather import gathered
@@ -19,6 +19,7 @@ def table(values: list[int]) -> pa.Table:
 picks = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(1, 40)), max_size=12)
 
 
+@settings(deadline=None)
 @given(picks)
 def test_rows_are_those_that_were_asked_for(runs):
     """Runs that go on in the same table, single rows, rows twice."""
