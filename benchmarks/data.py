@@ -64,10 +64,11 @@ class Used(NamedTuple):
     events: list[dict[str, Any]]
 
     @property
-    def tokens(self) -> int:
-        """Of the rows that were tokenized; 0 if none were."""
-        records = [e["record"] for e in self.events if e["type"] == "end" and e["action"] == TOKENS]
-        return sum(item["tokens"] for record in records for item in record["effective"]["items"])
+    def made(self) -> tuple[int, int]:
+        """Tokens, and how many of them are labelled."""
+        (record,) = (e["record"] for e in self.events if e["type"] == "end" and e["action"] == TOKENS)
+        (item,) = record["effective"]["items"]
+        return item["tokens"], round(item["tokens"] * item["supervised_ratio"])
 
 
 class Project:
@@ -143,11 +144,10 @@ class Bench:
         mine = min(ours)
         best = {peer: min(found, key=lambda f: f["wall"]) for peer, found in theirs.items()}
         fastest = max(f["tokens"] / f["wall"] for f in best.values())
-        speed = mine.tokens / mine.wall
-        labelled = sum(e["record"]["effective"]["items"][0]["supervised_ratio"] for e in mine.events[-2:-1])
+        tokens, labelled = mine.made
+        speed = tokens / mine.wall
         yield _row(
-            f"{what}: tunekit", f"{mine.tokens:,}", f"{round(labelled * mine.tokens):,}", f"{mine.wall:.1f} s",
-            f"{speed:,.0f}", f"{mine.cpu:.1f} s", f"{speed / fastest:.2f}",
+            f"{what}: tunekit", f"{tokens:,}", f"{labelled:,}", f"{mine.wall:.1f} s", f"{speed:,.0f}", f"{mine.cpu:.1f} s", f"{speed / fastest:.2f}",
         )  # fmt: skip
         for (name, procs), f in best.items():
             yield _row(
