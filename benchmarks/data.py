@@ -146,9 +146,8 @@ class Bench:
         fastest = max(f["tokens"] / f["wall"] for f in best.values())
         tokens, labelled = mine.made
         speed = tokens / mine.wall
-        yield _row(
-            f"{what}: tunekit", f"{tokens:,}", f"{labelled:,}", f"{mine.wall:.1f} s", f"{speed:,.0f}", f"{mine.cpu:.1f} s", f"{speed / fastest:.2f}",
-        )  # fmt: skip
+        cells = [f"{tokens:,}", f"{labelled:,}", f"{mine.wall:.1f} s", f"{speed:,.0f}", f"{mine.cpu:.1f} s"]
+        yield _row(f"{what}: tunekit", *cells, f"{speed / fastest:.2f}")
         for (name, procs), f in best.items():
             yield _row(
                 f"{what}: {name}, num_proc {procs}" if name != "bare" else f"{what}: {name}", f"{f['tokens']:,}",
