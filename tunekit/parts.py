@@ -39,6 +39,10 @@ class Shelf(Protocol):
         """The artifact of a digest, if all of it is there."""
         ...
 
+    def hashed(self, file: Path, digest: str) -> None:
+        """A file that this process has just written, and hashed as it did: sealing it does not read it again."""
+        ...
+
     def seal(self, directory: str) -> str:
         """Make a directory an artifact. Its files become read-only and may move. Returns the digest."""
         ...

@@ -132,8 +132,8 @@ class Events:
         self.emit("effective", settings=settings)
 
     def part(self, item: int, chunk: str, output: str, *, made: bool, rows: int, copied: int = 0) -> None:
-        """One part of the action, in order. `made`: it was not there before, and is durable now. `copied`: how many
-        of its rows come from parts of the last execution."""
+        """One part of the action, when it is there. `made`: it was not there before, and is durable now. `copied`: how
+        many of its rows come from parts of the last execution."""
         self.emit("part", item=item, chunk=chunk, output=output, made=made, rows=rows, copied=copied)
 
     def warning(self, slug: str, message: str, **data: Any) -> None:

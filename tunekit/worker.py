@@ -25,6 +25,7 @@ from typing import Any
 
 from tunekit import diskspace
 from tunekit.errors import ActionError, TunekitError
+from tunekit.lifeline import die_with
 from tunekit.parts import Part
 from tunekit.protocol import Events, Request
 
@@ -32,16 +33,6 @@ PRELOAD = {
     "light": ("pyarrow", "tunekit.steps.dataset.run", "tunekit.steps.tokens.run"),
     "torch": ("torch", "transformers", "peft", "trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"),
 }
-
-
-def die_with(parent: int) -> None:
-    """Be killed when `parent` dies, also if it died just now."""
-    import ctypes
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def nursery(channel: socket.socket, group: str) -> None:
@@ -150,6 +141,7 @@ class _Shelf:
         from tunekit.store.store import Store
 
         self._store = Store(Path(request.store))
+        self._hashed: dict[tuple[int, ...], str] = {}
 
     def find(self, part: str) -> Part | None:
         from tunekit.store.records import part_output
@@ -163,10 +155,15 @@ class _Shelf:
         files = whole(self._store, output)
         return None if files is None else Part(output, files)
 
+    def hashed(self, file: Path, digest: str) -> None:
+        from tunekit.store.artifacts import signature
+
+        self._hashed[signature(file.stat())] = digest
+
     def seal(self, directory: str) -> str:
         from tunekit.store.artifacts import seal
 
-        return seal(self._store, Path(directory))
+        return seal(self._store, Path(directory), self._hashed)
 
 
 def _environment(request: Request, folder: Path) -> None:

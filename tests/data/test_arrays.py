@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunekit.data.arrays import array_of, conformed, indices, settled, sizes
+from tunekit.data.arrays import array_of, conformed, indices, numpy_of, settled, sizes
 
 _SCALARS = st.sampled_from([pa.null(), pa.bool_(), pa.int64(), pa.int32(), pa.float64(), pa.string(), pa.binary()])
 _TYPES = st.recursive(
@@ -38,6 +38,23 @@ def _values(kind: pa.DataType) -> st.SearchStrategy:
             pa.binary(): st.binary(max_size=8),
         }[kind]
     return st.one_of(st.none(), found)
+
+
+numbers = st.one_of(
+    st.tuples(st.just(pa.bool_()), st.lists(st.booleans())),
+    st.tuples(st.sampled_from([pa.int8(), pa.int32(), pa.int64()]), st.lists(st.integers(-99, 99))),
+    st.tuples(st.just(pa.float64()), st.lists(st.floats(allow_nan=False))),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(numbers, st.integers(0, 20), st.integers(0, 3))
+def test_numpy_of_is_to_numpy(typed, start, pieces):
+    """Slices, and columns of several pieces."""
+    kind, values = typed
+    array = pa.array(values, kind).slice(start)
+    assert numpy_of(array).tolist() == array.to_pylist()
+    assert numpy_of(pa.chunked_array([array] * pieces, kind)).tolist() == array.to_pylist() * pieces
 
 
 @settings(max_examples=60, deadline=None)
@@ -96,7 +113,7 @@ def test_what_a_type_cannot_hold_is_refused(kind: pa.DataType, bad: object) -> N
 
 def test_pandas_is_not_imported() -> None:
     code = (
-        "import sys, pyarrow as pa; from tunekit.data.arrays import array_of, conformed, indices, settled, sizes; "
-        "array_of(['a'], pa.string()); assert 'pandas' not in sys.modules"
+        "import sys, pyarrow as pa; from tunekit.data.arrays import array_of, numpy_of; "
+        "array_of(['a'], pa.string()); numpy_of(array_of([1], pa.int64())); assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

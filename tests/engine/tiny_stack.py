@@ -91,7 +91,7 @@ def make_tokens(directory: Path, *items: list[list[tuple[list[int], list[bool]]]
         parts, first = [], 0
         for rows in item:
             file = directory / "new.arrow"
-            write_part(file, [table_of([Encoded(ids, labelled) for ids, labelled in rows])], np.arange(len(rows)))
+            write_part(file, table_of([Encoded(ids, labelled) for ids, labelled in rows]), np.arange(len(rows)))
             digest = sha256_file(file)
             place_part(directory, digest, file)
             file.unlink()

@@ -64,6 +64,7 @@ def room(tmp_path: Path):
         inputs: dict[str, list[Input]] | None = None,
         bases: list[str] | None = None,
         previous: Ran | None = None,
+        cpus: int = 1,
     ) -> Ran:
         root = tmp_path / f"action-{len(open_said)}"
         for name in ("out", "staging"):
@@ -79,7 +80,7 @@ def room(tmp_path: Path):
             staging=str(root / "staging"),
             out=str(root / "out"),
             store=str(store.root),
-            resources={"cpus": 1, "gpus": [], "memory": 0},
+            resources={"cpus": cpus, "gpus": [], "memory": 0},
             seed=0,
             provenance={},
             bases=bases or [],

@@ -309,7 +309,7 @@ def test_bytes_are_the_same_in_another_process(room, dataset, chatml, chat_rows,
         "staging": str(tmp_path / "elsewhere"),
         "out": str(out),
         "store": "",
-        "resources": {},
+        "resources": {"cpus": 1},
         "seed": 0,
         "provenance": {},
     }

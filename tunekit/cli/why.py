@@ -97,9 +97,10 @@ def _made(record: dict[str, Any] | None) -> list[str]:
     if record is None:
         return []
     from tunekit.build.finish import early
+    from tunekit.report.chunks import chunks
     from tunekit.report.clock import ago, stamp
     from tunekit.report.figures import seconds
 
     when = f"{stamp(record['started'])} ({ago(record['started'])}), took {seconds(record['seconds'])}"
-    note = f"; {how}" if (how := early(record)) else ""
+    note = "".join(f"; {how}" for how in (early(record), chunks(record)) if how)
     return ["", f"made  {when}, by attempt {record['attempt']}{note}"]

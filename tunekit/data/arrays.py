@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 _NUMBERS = {pa.int8(): "i1", pa.int32(): "i4", pa.int64(): "i8", pa.float64(): "f8"}
+_NUMPY = _NUMBERS | {pa.bool_(): "?"}
 
 
 def array_of(values: list[Any], type: pa.DataType) -> pa.Array:
@@ -43,8 +44,7 @@ def array_of(values: list[Any], type: pa.DataType) -> pa.Array:
         return pa.Array.from_buffers(type, count, [validity, _bitmap(np.array([bool(v) for v in values], dtype=bool))])
     if type not in _NUMBERS:
         return settled(pa.array(values, type=type))  # dates and their like, from files that have them
-    numbers = _numbers(values, type)
-    return pa.Array.from_buffers(type, count, [validity, pa.py_buffer(numbers)])
+    return pa.Array.from_buffers(type, count, [validity, pa.py_buffer(_numbers(values, type))])
 
 
 def _numbers(values: list[Any], type: pa.DataType) -> Any:
@@ -75,9 +75,9 @@ def _offsets(lengths: Any) -> Any:
     return np.concatenate([np.zeros(1, "i4"), ends.astype("i4")])
 
 
-def indices(numbers: Any) -> pa.Array:
+def indices(places: Any) -> pa.Array:
     """An int64 array, for `take`."""
-    return fixed(np.asarray(numbers, dtype="i8"), pa.int64())
+    return fixed(np.asarray(places, dtype="i8"), pa.int64())
 
 
 def fixed(values: Any, type: pa.DataType) -> pa.Array:
@@ -96,6 +96,19 @@ def flags(bits: Any) -> pa.Array:
     return pa.Array.from_buffers(pa.bool_(), len(bits), [None, _bitmap(bits)])
 
 
+def numpy_of(array: pa.Array | pa.ChunkedArray) -> Any:
+    """The values of an array without nulls (numbers or bools) as numpy; nothing is copied but bits and several pieces.
+    `Array.to_numpy` imports pandas where it is installed."""
+    if isinstance(array, pa.ChunkedArray):
+        pieces = [numpy_of(piece) for piece in array.chunks]
+        return pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0, _NUMPY[array.type]), *pieces])
+    count, dtype = len(array), np.dtype(_NUMPY[array.type])
+    buffer = array.buffers()[1]
+    if pa.types.is_boolean(array.type):
+        return _bits(buffer, array.offset, count)
+    return np.frombuffer(buffer, dtype, count, array.offset * dtype.itemsize) if count else np.zeros(0, dtype)
+
+
 def sizes(array: pa.Array) -> Any:
     """Bytes of text in each item (int64), whatever else it has."""
     count, kind = len(array), array.type
@@ -104,7 +117,7 @@ def sizes(array: pa.Array) -> Any:
     if not count or not (pa.types.is_list(kind) or pa.types.is_string(kind) or pa.types.is_binary(kind)):
         return np.zeros(count, np.int64)
     if pa.types.is_list(kind):
-        offsets = array.offsets.to_numpy().astype(np.int64)
+        offsets = numpy_of(array.offsets).astype(np.int64)
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes(array.values))])
         return before[offsets[1:]] - before[offsets[:-1]]
     return np.diff(np.frombuffer(array.buffers()[1], "i4", count + 1, array.offset * 4)).astype(np.int64)
@@ -121,7 +134,7 @@ def settled(array: pa.Array) -> pa.Array:
         children = [settled(array.field(i)) for i in range(kind.num_fields)]
         return pa.Array.from_buffers(kind, count, [validity], children=children)
     if pa.types.is_list(kind):
-        offsets = array.offsets.to_numpy()
+        offsets = numpy_of(array.offsets)
         child = settled(array.values.slice(offsets[0], offsets[-1] - offsets[0]))
         return pa.Array.from_buffers(kind, count, [validity, _from_zero(offsets)], children=[child])
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
@@ -178,7 +191,7 @@ def conformed(array: pa.Array, type: pa.DataType) -> pa.Array:
         ]
         return pa.Array.from_buffers(type, count, [validity], children=children)
     if pa.types.is_list(type):
-        offsets = array.offsets.to_numpy()
+        offsets = numpy_of(array.offsets)
         child = conformed(array.values.slice(offsets[0], offsets[-1] - offsets[0]), type.value_type)
         return pa.Array.from_buffers(type, count, [validity, _from_zero(offsets)], children=[child])
     return array.cast(type)

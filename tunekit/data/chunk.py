@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tunekit.data.arrays import array_of, conformed, fixed, indices, settled
+from tunekit.data.arrays import array_of, conformed, fixed, indices, numpy_of, settled
 from tunekit.data.columns import (
     EMPTY,
     WAY_OUT,
@@ -42,6 +42,7 @@ from tunekit.data.columns import (
     unstored,
 )
 from tunekit.data.content import digest_of_row
+from tunekit.data.gather import gathered
 from tunekit.errors import ActionError
 from tunekit.hashing import sha256_file
 
@@ -127,7 +128,7 @@ def compose(new: Fresh, picks: list[Pick], where: Where) -> pa.Table:
     table = pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces)
     order = np.argsort(np.concatenate(places), kind="stable")
     if (order[:-1] > order[1:]).any():
-        table = table.take(indices(order))
+        table = gathered([table], np.zeros(len(order), np.int64), order)
     return _with_kinds(table, kinds, of_row)
 
 
@@ -214,7 +215,7 @@ def _digests(new: Fresh, kind: Kind, table: pa.Table, where: Where) -> Digests:
 
 def _copied(pick: Pick, kind: Kind) -> pa.Table:
     """The picked rows as columns of `kind`, with their digests."""
-    rows = pick.table.take(indices(pick.numbers))
+    rows = gathered([pick.table], np.zeros(len(pick.numbers), np.int64), pick.numbers)
     at = {name: i for i, name in enumerate(rows.column_names)}
     schema = schema_of(kind).append(pa.field(DIGEST, _DIGEST))
     columns = [
@@ -268,7 +269,7 @@ def row_kinds(table: pa.Table) -> tuple[list[Kind], Numbers]:
     if KIND not in table.column_names:
         return [kind_of_chunk(table.schema)], np.zeros(len(table), np.int64)
     kinds = [from_text(text) for text in json.loads(table.schema.metadata[_KINDS])]
-    return kinds, table.column(KIND).to_numpy().astype(np.int64)
+    return kinds, numpy_of(table.column(KIND)).astype(np.int64)
 
 
 def digests_of(column: pa.ChunkedArray) -> Digests:

@@ -12,7 +12,7 @@ CHUNK = "tunekit/chunk/1"  # domain of what names the rows of a part, beside its
 
 
 class PartCache:
-    """Tells the controller of every part, in order. Without a store or settings to go by it finds and keeps nothing."""
+    """Tells the controller of every part. Without a store or settings to go by it finds and keeps nothing."""
 
     def __init__(self, request: Request, events: Events, item: int = 0) -> None:
         self._events = events
@@ -29,10 +29,24 @@ class PartCache:
         """A part that was found is part of this action."""
         self._events.part(self._item, chunk, part.output, made=False, rows=rows)
 
-    def keep(self, chunk: str, directory: Path, rows: int, copied: int) -> dict[str, Path]:
-        """Make a part durable: from here on a kill does not lose it. Returns where its files are now."""
-        if self._shelf:
-            output = self._shelf.seal(str(directory))
+    def keep(
+        self, chunk: str, directory: Path, rows: int, copied: int, hashed: tuple[Path, str] | None = None
+    ) -> dict[str, Path]:
+        """Make a part durable: from here on a kill does not lose it. Returns where its files are now. `hashed`: one of
+        its files whose digest is known."""
+        return self.tell(chunk, self.seal(directory, hashed), directory, rows, copied)
+
+    def seal(self, directory: Path, hashed: tuple[Path, str] | None = None) -> str:
+        """The first half of `keep`, for any process: put the files into the store. Empty without one."""
+        if not self._shelf:
+            return ""
+        if hashed:
+            self._shelf.hashed(*hashed)
+        return self._shelf.seal(str(directory))
+
+    def tell(self, chunk: str, output: str, directory: Path, rows: int, copied: int) -> dict[str, Path]:
+        """The second half, for the one process that holds the pen."""
+        if self._shelf and output:
             self._events.part(self._item, chunk, output, made=True, rows=rows, copied=copied)
             part = self._shelf.open(output)
             assert part is not None  # it was sealed just now

@@ -56,8 +56,12 @@ class Dataset(NamedTuple):
 
     def own_chunks(self) -> Iterator[tuple[str, pa.Table]]:
         """`(digest, table)` in order, as each chunk was written: its own types, and tunekit's own columns."""
-        for chunk in self.chunk_list:
-            yield chunk.digest, map_table(chunk_file(self.path, chunk.digest))
+        for number, chunk in enumerate(self.chunk_list):
+            yield chunk.digest, self.own_chunk(number)
+
+    def own_chunk(self, number: int) -> pa.Table:
+        """One of them."""
+        return map_table(chunk_file(self.path, self.chunk_list[number].digest))
 
     def iter_rows(self) -> Iterator[Row]:
         """Every row as a dict, in order; a field that a row did not have is None."""

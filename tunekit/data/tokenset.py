@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tunekit.data.arrays import fixed, flags, indices, lists, settled
+from tunekit.data.arrays import fixed, flags, lists, settled
 from tunekit.data.encoder import Encoded
 from tunekit.data.rowset import iter_table, map_table, place_file, read_index, write_index
 from tunekit.hashing import hex_of
@@ -125,14 +125,15 @@ def table_of(rows: list[Encoded]) -> pa.Table:
     return pa.table([lists(lengths, fixed(ids, pa.int32())), lists(lengths, flags(labelled))], schema=_COLUMNS)
 
 
-def write_part(file: Path, tables: list[pa.Table], numbers: NDArray[np.int64]) -> None:
-    """Rows of several tables (`table_of`) one after another, each with its number in the chunk, as an Arrow file in
-    the order of the numbers. Equal rows give equal bytes, wherever they come from."""
-    table = pa.concat_tables([t.select(_COLUMNS.names).cast(_COLUMNS) for t in tables])
-    order = np.argsort(numbers, kind="stable")
-    if (order[:-1] > order[1:]).any():
-        table = table.take(indices(order))
-    table = table.append_column(SCHEMA.field(2), fixed(numbers[order], pa.int64()))
+def only_tokens(table: pa.Table) -> pa.Table:
+    """The columns of a part that `table_of` makes."""
+    return table.select(_COLUMNS.names).cast(_COLUMNS)
+
+
+def write_part(file: Path, table: pa.Table, numbers: NDArray[np.int64]) -> None:
+    """Rows (`table_of`) as an Arrow file, each with its number in the chunk; the numbers rise. Equal rows give equal
+    bytes, wherever they come from."""
+    table = table.append_column(SCHEMA.field(2), fixed(numbers, pa.int64()))
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for start in range(0, len(table), _BATCH):
             columns = [settled(c.combine_chunks()) for c in table.slice(start, _BATCH).columns]

@@ -12,8 +12,8 @@ import msgspec
 from tunekit.errors import TunekitError
 from tunekit.lens.compare import compare
 from tunekit.lens.look import Answer, look
+from tunekit.lifeline import die_with
 from tunekit.question import Question
-from tunekit.worker import die_with
 
 
 def answers(question: Question) -> Iterator[Answer]:

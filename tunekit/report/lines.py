@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from tunekit.build.finish import early
+from tunekit.report.chunks import chunks
 from tunekit.report.figures import figures, seconds
 
 _EVERY = 10.0
@@ -63,7 +64,7 @@ class Lines:
         took = f"  {seconds(time.monotonic() - self._began[label])}" if label in self._began else ""
         how = "done" if event["how"] == "built" else event["how"]
         summary = event["record"].get("effective", {}).get("summary", {})
-        note = f"  {text}" if (text := early(event["record"])) else ""
+        note = "".join(f"  {text}" for text in (early(event["record"]), chunks(event["record"])) if text)
         self.say(f"[{self.ended}/{self.total}] {how} {label}{took}{figures(summary)}{note}")
 
     def on_failed(self, event: dict[str, Any]) -> None:

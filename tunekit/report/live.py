@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunekit.build.finish import early
+from tunekit.report.chunks import chunks
 from tunekit.report.figures import figures, number, seconds
 from tunekit.report.lines import outcome
 from tunekit.report.pace import Pace
@@ -105,7 +106,7 @@ class LiveView:
         took = f"{seconds(time.monotonic() - row.began)}" if row else ""
         summary = event["record"].get("effective", {}).get("summary", {})
         how = "done" if event["how"] == "built" else event["how"]
-        note = f"  {text}" if (text := early(event["record"])) else ""
+        note = "".join(f"  {text}" for text in (early(event["record"]), chunks(event["record"])) if text)
         self._say(how, label, took + figures(summary) + note, "green")
 
     def _fail(self, event: dict[str, Any]) -> None:

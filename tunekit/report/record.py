@@ -7,6 +7,7 @@ from typing import Any
 from tunekit.build.finish import early
 from tunekit.hashing import short
 from tunekit.plan.planner import Planner
+from tunekit.report.chunks import chunks
 from tunekit.report.clock import ago, stamp
 from tunekit.report.figures import number, seconds, size
 from tunekit.report.ledger import ledgers, rows_of
@@ -80,6 +81,7 @@ def _head(record: dict[str, Any]) -> list[str]:
         ("made", f"{stamp(record['started'])} ({ago(record['started'])}), took {seconds(record['seconds'])}"),
         ("attempt", record["attempt"]),
         ("training", early(record)),
+        ("parts", chunks(record)),
         ("commit", record["environment"]["commit"]),
         ("python", f"{record['environment']['python']}; {stack}" if stack else record["environment"]["python"]),
         ("source", record["source"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from tunekit.errors import StoreError
 from tunekit.hashing import PREFIX, sha256_bytes, sha256_file, tree_digest
 from tunekit.store.disk import fsync_dir, write_new
 from tunekit.store.store import Store
+
+_NONE: Mapping[tuple[int, ...], str] = {}
 
 
 class Entry(NamedTuple):
@@ -23,15 +26,21 @@ class Entry(NamedTuple):
     digest: str
 
 
-def seal(store: Store, directory: Path) -> str:
+def signature(info: os.stat_result) -> tuple[int, ...]:
+    """Which file this is, and when its bytes were last written."""
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+
+
+def seal(store: Store, directory: Path, hashed: Mapping[tuple[int, ...], str] = _NONE) -> str:
     """Publish a directory: every file becomes an object (moved out of `directory`), then the tree. Its digest.
+    `hashed`: digests of files by their signature, where somebody hashed them as they were written.
 
     Idempotent: what is there already is kept. Raises StoreError for links and special files.
     """
     entries = []
     folders: set[Path] = set()
     for path in sorted(_files(directory)):
-        entries.append(_seal_file(store, path, str(path.relative_to(directory)), folders))
+        entries.append(_seal_file(store, path, str(path.relative_to(directory)), folders, hashed))
     for folder in folders:
         fsync_dir(folder)
     return write_tree(store, entries)
@@ -50,9 +59,9 @@ def _files(directory: Path) -> list[Path]:
     return found
 
 
-def _seal_file(store: Store, path: Path, name: str, folders: set[Path]) -> Entry:
+def _seal_file(store: Store, path: Path, name: str, folders: set[Path], hashed: Mapping[tuple[int, ...], str]) -> Entry:
     info = path.stat()
-    digest = _object_named(store, path, info) or sha256_file(path)
+    digest = hashed.get(signature(info)) or _object_named(store, path, info) or sha256_file(path)
     entry = Entry(name, info.st_size, bool(info.st_mode & 0o100), digest)
     add_object(store, path, digest, info.st_size, folders)
     return entry

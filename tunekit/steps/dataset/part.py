@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tunekit.data.arrays import fixed
+from tunekit.data.arrays import fixed, numpy_of
 from tunekit.data.chunk import Chunk, Digests, Numbers, Pick, compose, digests_of, fresh, write_chunk
 from tunekit.data.rowset import map_table, read_index, write_index
 from tunekit.data.seen import Seen, spans
@@ -54,7 +54,7 @@ class RowPart(NamedTuple):
 
     def _made(self) -> Numbers:
         """How many rows were made of each that was read."""
-        return map_table(self.lines).column("made").to_numpy().astype(np.int64)
+        return numpy_of(map_table(self.lines).column("made")).astype(np.int64)
 
 
 def load_part(files: dict[str, Path]) -> RowPart:
@@ -80,7 +80,7 @@ class Earlier:
             lines = map_table(part.files["lines.arrow"])
             digests.append(digests_of(lines.column("digest")))
             self._chunks.append(part.files[f"{body['chunk']['digest'][7:]}.arrow"])
-            self._starts.append(np.concatenate([np.zeros(1, np.int64), np.cumsum(lines.column("made").to_numpy())]))
+            self._starts.append(np.concatenate([np.zeros(1, np.int64), np.cumsum(numpy_of(lines.column("made")))]))
         self._seen = Seen(digests)
 
     def find(self, digests: Digests) -> tuple[Numbers, Numbers]:

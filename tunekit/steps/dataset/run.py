@@ -18,7 +18,8 @@ from tunekit.data.chunk import Fresh, Pick, Where, compose
 from tunekit.data.formats.choose import Choice
 from tunekit.data.partcache import CHUNK, PartCache
 from tunekit.data.rowset import DatasetWriter, map_table
-from tunekit.hashing import digest_of
+from tunekit.data.speed import Speed
+from tunekit.hashing import PREFIX, digest_of
 from tunekit.protocol import Events, Request
 from tunekit.steps.dataset.mapping import Mapping
 from tunekit.steps.dataset.origin import Origin
@@ -102,6 +103,7 @@ class _Work:
         self._earlier: dict[str, Earlier] = {}
         self._made: dict[str, RowPart] = {}  # of this execution: bytes that come twice are parsed once
         self._directories = 0
+        self._speed = Speed()
 
     def pieces(self, limit: int | None) -> Iterator[Piece]:
         """Chunks of the dataset in the order of reading, until `limit` rows are made."""
@@ -109,7 +111,8 @@ class _Work:
         for raw in self._origin.chunks():
             self._settle(raw)
             piece = self._piece(raw, left)
-            self._events.progress(self.seen, self._origin.total, "row")
+            speed = self._speed.of(rows=self.seen)
+            self._events.progress(self.seen, self._origin.total, "row", **speed)
             if piece is None:
                 continue
             if left is not None and piece.stop - piece.start >= left:
@@ -181,6 +184,7 @@ class _Work:
         self._directories += 1
         part, copied = make_part(directory, raw, self.mapping, self._earlier[manner])
         name = self._name(raw)
-        files = self._cache.keep(name, directory, part.rows, copied)
+        hashed = (part.file, PREFIX + part.file.stem) if part.rows else None
+        files = self._cache.keep(name, directory, part.rows, copied, hashed)
         part = self._made[name] = load_part(files)
         return part

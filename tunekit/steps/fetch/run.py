@@ -23,5 +23,8 @@ def run(request: Request, events: Events) -> dict[str, str]:
 
     out = Path(request.out) / "main"
     materialise(block, out, root=spec["root"], cache=spec["cache"], offline=spec["offline"], progress=progress)
+    if events.shelf is not None:
+        for entry in block.files:  # verified as they were written
+            events.shelf.hashed(out / entry.path, entry.sha256)
     events.effective(source=block.source, revision=block.revision, files=len(block.files))
     return {"main": "main"}

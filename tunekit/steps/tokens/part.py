@@ -16,14 +16,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from tunekit.data.arrays import array_of, fixed, indices, settled
+from tunekit.data.arrays import array_of, fixed, indices, numpy_of, settled
 from tunekit.data.chunk import DIGEST, Digests, Numbers, digests_of, visible
 from tunekit.data.encoder import Encoded, Encoder
+from tunekit.data.gather import gathered
 from tunekit.data.rowset import iter_table, map_table, read_index, write_index
 from tunekit.data.seen import Seen
-from tunekit.data.tokenset import table_of, write_part
+from tunekit.data.tokenset import only_tokens, table_of, write_part
 from tunekit.hashing import sha256_file
 from tunekit.parts import Part
 from tunekit.steps.tokens.reasons import NAMED, Reasons, reasons_of
@@ -83,14 +83,13 @@ class Earlier:
         """Of every row the part and the row there; part -1 where it was not seen."""
         return self._seen.find(digests)
 
-    def facts(self, part: int, rows: Numbers) -> pa.Table:
-        """What was found of rows of a part."""
-        return self._rows[part].select(_FACTS.names).take(indices(rows))
+    def facts(self, part: int) -> pa.Table:
+        """What was found of the rows of a part."""
+        return self._rows[part].select(_FACTS.names)
 
-    def tokens(self, part: int, rows: Numbers) -> pa.Table:
-        """The tokens of kept rows of a part."""
-        nth = np.cumsum(self._rows[part].column("kept").to_numpy()) - 1
-        return map_table(self._tokens[part]).take(indices(nth[rows]))
+    def tokens(self, part: int) -> pa.Table:
+        """The tokens of the kept rows of a part."""
+        return only_tokens(map_table(self._tokens[part]))
 
 
 def make_part(
@@ -108,19 +107,21 @@ def make_part(
     missed = np.flatnonzero(part < 0)
     wanted = visible(chunk if len(missed) == count else chunk.take(indices(missed)))
     encoded = list(encoder.encode(iter_table(wanted), (missed + first_row).tolist()))
-    kept = np.array([any(e.labelled) for e in encoded], dtype=bool)
-    tables = [table_of([e for e, keep in zip(encoded, kept.tolist(), strict=True) if keep])]
-    facts, places, kept_places = [_facts_of(encoded, kept)], [missed], [missed[kept]]
+    row[missed] = np.arange(len(missed))
+    kept = [any(e.labelled) for e in encoded]
+    facts = [_facts_of(encoded, kept)]
+    tokens = [table_of([e for e, keep in zip(encoded, kept, strict=True) if keep])]
+    which = np.zeros(count, np.int64)  # of `facts` and `tokens`, for every row
     for p in np.unique(part[part >= 0]).tolist():
         assert earlier is not None
-        places.append(np.flatnonzero(part == p))
-        facts.append(earlier.facts(p, row[places[-1]]))
-        kept_places.append(places[-1][facts[-1].column("kept").to_numpy()])
-        tables.append(earlier.tokens(p, row[kept_places[-1]]))
-    write_part(directory / "tokens.arrow", tables, np.concatenate(kept_places))
-    rows = facts[0]
-    if len(facts) > 1:
-        rows = pa.concat_tables(facts).take(indices(np.argsort(np.concatenate(places), kind="stable")))
+        which[part == p] = len(facts)
+        facts.append(earlier.facts(p))
+        tokens.append(earlier.tokens(p))
+    rows = gathered(facts, which, row)
+    numbers = np.flatnonzero(numpy_of(rows.column("kept")))
+    write_part(
+        directory / "tokens.arrow", gathered(tokens, which[numbers], _nth_kept(facts, which, row)[numbers]), numbers
+    )
     listed = rows.append_column(ROWS.field("digest"), fixed(digests, pa.binary(32)))
     _write_rows(directory / "rows.arrow", listed, encoder.shape)
     ledger = _ledger(directory / "tokens.arrow", rows)
@@ -128,9 +129,18 @@ def make_part(
     return ledger, count - len(missed)
 
 
-def _facts_of(rows: list[Encoded], kept: NDArray[np.bool_]) -> pa.Table:
+def _nth_kept(facts: list[pa.Table], which: Numbers, row: Numbers) -> Numbers:
+    """Where the tokens of every row are among those of its table, if it was kept."""
+    out = np.zeros(len(row), np.int64)
+    for number, table in enumerate(facts):
+        mine = which == number
+        out[mine] = (np.cumsum(numpy_of(table.column("kept"))) - 1)[row[mine]]
+    return out
+
+
+def _facts_of(rows: list[Encoded], kept: list[bool]) -> pa.Table:
     columns: list[list[Any]] = [
-        kept.tolist(),
+        kept,
         [not e.input_ids for e in rows],
         [e.turns for e in rows],
         [e.ended for e in rows],
@@ -150,14 +160,14 @@ def _write_rows(file: Path, rows: pa.Table, form: str) -> None:
 
 def _ledger(tokens: Path, rows: pa.Table) -> PartLedger:
     table = map_table(tokens)
-    kept = rows.column("kept").to_numpy()
+    kept = numpy_of(rows.column("kept"))
     unlabelled = np.flatnonzero(~kept)
     return PartLedger(
         digest=sha256_file(tokens),
         rows=int(kept.sum()),
         tokens=sum(len(c.values) for c in table.column("input_ids").chunks),
         labelled=sum(c.values.true_count for c in table.column("labelled").chunks),
-        straddling=int(rows.column("straddling").to_numpy().sum()),
+        straddling=int(numpy_of(rows.column("straddling")).sum()),
         unlabelled=len(unlabelled),
         unlabelled_rows=unlabelled[:NAMED].tolist(),
         reasons=reasons_of(rows),

@@ -17,6 +17,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from tunekit.data.arrays import numpy_of
+
 NAMED = 20  # rows and tokens that are named
 
 
@@ -41,10 +43,10 @@ class Reasons(msgspec.Struct):
 def reasons_of(rows: pa.Table) -> Reasons:
     """Those of a chunk, from what was found of each of its rows (columns of tunekit.steps.tokens.part.ROWS)."""
     columns = {name: rows.column(name) for name in rows.column_names}
-    turns, ended, straddling = (columns[name].to_numpy() for name in ("turns", "ended", "straddling"))
+    turns, ended, straddling = (numpy_of(columns[name]) for name in ("turns", "ended", "straddling"))
     out = Reasons(int(turns.sum()), int(ended.sum()))
-    notes = np.diff(columns["notes"].combine_chunks().offsets.to_numpy())
-    noted = np.flatnonzero(straddling | (turns - ended) | columns["empty"].to_numpy() | notes)
+    notes = np.diff(numpy_of(columns["notes"].combine_chunks().offsets))
+    noted = np.flatnonzero(straddling | (turns - ended) | numpy_of(columns["empty"]) | notes)
     for number in noted.tolist():
         (row,) = rows.slice(number, 1).to_pylist()
         out.note("straddling", number, row["straddling"])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-import pyarrow as pa
+import numpy as np
 
+from tunekit.data.crew import side_by_side
 from tunekit.data.encoder import Encoder
 from tunekit.data.partcache import CHUNK, PartCache
 from tunekit.data.rowset import Dataset, open_dataset
+from tunekit.data.speed import Speed
 from tunekit.data.template import ChatTemplate
 from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_tokens
 from tunekit.data.vocabulary import open_vocabulary
@@ -64,6 +67,15 @@ def _of(dataset: str, make: Callable[..., TokenSet], *given: Any) -> TokenSet:
         raise ActionError(f"{dataset}: {e.message}", slug=e.slug, hint=e.hint) from e
 
 
+class _Made(NamedTuple):
+    """A part that a process has made: what the one with the pen needs of it."""
+
+    ledger: PartLedger
+    output: str  # in the store; empty without one
+    copied: int
+    read_clock: bool
+
+
 class _Work:
     """One pass over all datasets: where parts go and how far it is."""
 
@@ -74,30 +86,45 @@ class _Work:
         self._out = out
         self._total = total
         self._done = 0
-        self._directories = 0
+        self._speed = Speed()
+        self._rows = self._tokens = 0  # that were made now
         # A chunk that comes twice under the same settings is tokenized once.
         self._known: dict[tuple[str, bytes], PartLedger] = {}
 
     def item(self, number: int, item: TokenItem, encoder: Encoder, dataset: Dataset) -> TokenSet:
         """All parts of one dataset."""
         cache = PartCache(self._request, self._events, number)
-        settings = msgspec.json.encode(item)
-        earlier: Earlier | None = None
-        ledgers: list[PartLedger] = []
-        parts: list[TokenPart] = []
-        first = 0
-        for digest, table in dataset.own_chunks():
-            chunk = digest_of([digest, item.format], CHUNK)  # under `auto` the base does not say the form
-            ledger = self._known.get((digest, settings)) or self._found(cache, chunk)
+        keys = [(chunk.digest, msgspec.json.encode(item)) for chunk in dataset.chunk_list]
+        names = [digest_of([digest, item.format], CHUNK) for digest, _ in keys]  # `auto`: the base says no form
+        firsts = np.cumsum([0, *(chunk.rows for chunk in dataset.chunk_list)]).tolist()
+        times = Counter(keys)
+        missing: dict[tuple[str, bytes], int] = {}
+        for i, key in enumerate(keys):
+            ledger = self._known.get(key) or (None if key in missing else self._found(cache, names[i]))
             if ledger is None:
-                earlier = earlier or Earlier(cache.earlier(), item.format)
-                ledger = self._made(cache, chunk, table, encoder, first, earlier)
-            self._known[digest, settings] = ledger
-            ledgers.append(ledger)
-            parts.append(TokenPart(ledger.digest, first, ledger.rows, ledger.tokens))
-            first += len(table)
-            self._done += len(table)
-            self._events.progress(self._done, self._total, "row")
+                missing.setdefault(key, i)
+            else:
+                self._known[key] = ledger
+                self._passed(dataset.chunk_list[i].rows)
+        earlier = Earlier(cache.earlier(), item.format) if missing else None
+
+        def make(i: int) -> _Made:
+            directory = self._staging / f"{number}-{i}"
+            ledger, copied = make_part(directory, dataset.own_chunk(i), encoder, firsts[i], earlier)
+            output = cache.seal(directory, (directory / "tokens.arrow", ledger.digest))
+            return _Made(ledger, output, copied, bool(encoder.template and encoder.template.read_clock))
+
+        for i, made in side_by_side(make, list(missing.values()), self._request.resources["cpus"]):
+            rows = dataset.chunk_list[i].rows
+            files = cache.tell(names[i], made.output, self._staging / f"{number}-{i}", rows, made.copied)
+            place_part(self._out, made.ledger.digest, files["tokens.arrow"])
+            self._known[keys[i]] = made.ledger
+            if encoder.template and made.read_clock:
+                encoder.template.read_clock = True
+            self._rows, self._tokens = self._rows + rows, self._tokens + made.ledger.tokens
+            self._passed(rows * times[keys[i]])
+        ledgers = [self._known[key] for key in keys]
+        parts = [TokenPart(a.digest, first, a.rows, a.tokens) for a, first in zip(ledgers, firsts[:-1], strict=True)]
         return TokenSet(
             path=self._out,
             shape=item.format,
@@ -109,6 +136,11 @@ class _Work:
             ledger=_summed(ledgers, [p.first_row for p in parts], dataset.rows),
         )
 
+    def _passed(self, rows: int) -> None:
+        self._done += rows
+        speed = self._speed.of(rows=self._rows, tokens=self._tokens)
+        self._events.progress(self._done, self._total, "row", **speed)
+
     def _found(self, cache: PartCache, chunk: str) -> PartLedger | None:
         part = cache.find(chunk)
         if part is None:
@@ -116,16 +148,6 @@ class _Work:
         ledger = load_ledger(part.files["ledger.json"])
         place_part(self._out, ledger.digest, part.files["tokens.arrow"])
         cache.use(chunk, part, ledger.rows + ledger.unlabelled)
-        return ledger
-
-    def _made(
-        self, cache: PartCache, chunk: str, table: pa.Table, encoder: Encoder, first: int, earlier: Earlier
-    ) -> PartLedger:
-        directory = self._staging / str(self._directories)
-        self._directories += 1
-        ledger, copied = make_part(directory, table, encoder, first, earlier)
-        files = cache.keep(chunk, directory, len(table), copied)
-        place_part(self._out, ledger.digest, files["tokens.arrow"])
         return ledger
 
 
