@@ -19,8 +19,8 @@ class Kind(NamedTuple):
     imports a worker shares with its siblings (`light`: pyarrow; `torch`: the training stack). `parts`: the input
     roles that are worked on chunk by chunk, each cached on its own; where there is a `spec["items"]`, it is parallel
     to them. `whole`: fields that say which rows there are and in what order, not what becomes of one: changing them
-    makes no part again. `outputs`: what may stand after `@` in its label. `file`: the project's file whose
-    `run` it is."""
+    makes no part again. `spreads`: it uses the cores that are free when it starts, at least one. `outputs`: what may
+    stand after `@` in its label. `file`: the project's file whose `run` it is."""
 
     name: str
     room: str
@@ -29,6 +29,7 @@ class Kind(NamedTuple):
     preload: str = "light"
     parts: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
+    spreads: bool = False
     outputs: tuple[str, ...] = ()
     file: str = ""
 
@@ -66,7 +67,7 @@ STEPS = {
     for k in (
         Kind("fetch", _S + "fetch", "Fetch", 1),
         Kind("files", _S + "files", "Files", 1),
-        Kind("tokens", _S + "tokens", "Tokens", 3, parts=("data",)),
+        Kind("tokens", _S + "tokens", "Tokens", 3, parts=("data",), spreads=True),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )
 }

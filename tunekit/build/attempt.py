@@ -22,8 +22,9 @@ from tunekit.store.store import Store
 class Attempt:
     """`folder` is the action's staging directory; it goes when the record is published."""
 
-    def __init__(self, node: Node, lease: Lease, running: Running, folder: str) -> None:
+    def __init__(self, node: Node, lease: Lease, running: Running, folder: str, cpus: int) -> None:
         self.node = node
+        self.cpus = cpus
         self.lease = lease
         self.running = running
         self.folder = folder

@@ -151,7 +151,8 @@ class Builder:
             if self._full():
                 kept.append(label)
                 break
-            if self._room_for(label) and self._try_start(label):
+            cpus = self._grant(label)
+            if cpus > 0 and self._try_start(label, cpus):
                 self.frontier.started(label)
             else:
                 kept.append(label)
@@ -161,16 +162,20 @@ class Builder:
         """Whether not even the smallest action has room."""
         if self.options.jobs and len(self.running) >= self.options.jobs:
             return True
-        return sum(map(self._cpus, self.running)) >= self.cores
+        return self._free() <= 0
 
-    def _cpus(self, label: str) -> int:
-        wanted = self.planner.graph.actions[label].cpus
-        return min(wanted or self.cores, self.cores)
+    def _free(self) -> int:
+        return self.cores - sum(attempt.cpus for attempt in self.running.values())
 
-    def _room_for(self, label: str) -> bool:
-        return not self.running or sum(map(self._cpus, self.running)) + self._cpus(label) <= self.cores
+    def _grant(self, label: str) -> int:
+        """How many cores an action would have if it started now; 0 or less: it has to wait."""
+        action, free = self.planner.graph.actions[label], self._free()
+        if kind_of(action.kind).spreads:
+            return max(free - self.frontier.ready, min(free, 1))  # one is left for each of the others
+        wanted = min(action.cpus or self.cores, self.cores)
+        return wanted if wanted <= free or not self.running else 0
 
-    def _try_start(self, label: str) -> bool:
+    def _try_start(self, label: str, cpus: int) -> bool:
         """True if the label needs no more attention: it runs, or its result turned out to be there."""
         before = self.planner.state.memo.get(label)
         node = self.planner.evaluate(label)
@@ -192,7 +197,7 @@ class Builder:
                 self._hit(label, node, "shared")
                 return True
         try:
-            self._execute(label, node, lease)
+            self._execute(label, node, lease, cpus)
         except BaseException as e:
             lease.release()
             if not isinstance(e, TunekitError):
@@ -200,7 +205,7 @@ class Builder:
             self._fail(label, e)
         return True
 
-    def _execute(self, label: str, node: Node, lease: leases.Lease) -> None:
+    def _execute(self, label: str, node: Node, lease: leases.Lease, cpus: int) -> None:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
             trust.check(self.root, code, label)
@@ -212,10 +217,10 @@ class Builder:
                 )
         diskspace.need(self.store.root)
         finish = node.key in self.options.finish
-        request = self.requests.write(node, self._cpus(label), self.options.offline, finish)
+        request = self.requests.write(node, cpus, self.options.offline, finish)
         running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
         folder = os.path.dirname(request)
-        self.running[label] = Attempt(node, lease, running, folder)
+        self.running[label] = Attempt(node, lease, running, folder, cpus)
         self._changed = True
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
         reasons = ["finished early, from its last checkpoint"] if finish else [str(r) for r in node.reasons]

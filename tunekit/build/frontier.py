@@ -24,6 +24,11 @@ class Frontier:
     def __bool__(self) -> bool:
         return bool(self._unmet)
 
+    @property
+    def ready(self) -> int:
+        """How many may start (some of them may have been given up)."""
+        return len(self._ready)
+
     def waits(self, labels: Container[str]) -> bool:
         """Whether one of the labels could start but was put back."""
         return any((label := self._order[i]) in labels and label in self._unmet for i in self._ready)

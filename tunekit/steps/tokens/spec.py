@@ -63,7 +63,6 @@ def tokens_action(owner: Label, items: list[TokenItem], data: list[Edge], tokeni
         inputs={"data": data, "tokenizer": [tokenizer]},
         packages=["tokenizers", "jinja2", "pyarrow"],
     )
-    action = action._replace(cpus=0)  # all: its rows are independent of each other
     # A template's text by its digest: `why` is to say that it changed, not to print it twice.
     return action._replace(fields={"items": [_by_digest(item) for item in action.fields["items"]]})
 
