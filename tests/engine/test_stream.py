@@ -17,8 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny_stack as tiny
+sys.path.insert(0, str(Path(__file__).parent))  # for tiny_stack, which imports torch when used
 
 from tunekit.data.encoder import Encoded, Encoder
 from tunekit.data.rowset import open_dataset, write_dataset
@@ -180,7 +179,10 @@ def test_chunks_of_a_dataset(tmp_path: Path) -> None:
     assert len(list(shards[2].rows(0))) == 10
 
 
+@pytest.mark.torch
 def test_real_tokens_end_with_eos(tmp_path: Path) -> None:
+    import tiny_stack as tiny
+
     vocabulary = open_vocabulary(tiny.write_tokenizer(tmp_path / "t"))
     rows = [{"text": "one"}, {"text": "another one"}]
     found = stream([Corpus("c", [Shard("s", lambda start: enumerate(rows[start:], start))],
