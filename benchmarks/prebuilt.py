@@ -12,7 +12,7 @@ from tunekit.build.request import Requests
 from tunekit.kinds import kind_of
 from tunekit.plan.project import open_planner, wanted
 from tunekit.protocol import Events, Request
-from tunekit.store import artifacts, records
+from tunekit.store import artifacts, leases, records
 from tunekit.store.store import Store
 
 
@@ -25,7 +25,9 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
     for label in planner.graph.closure(labels):
         node = planner.evaluate(label)
         if not (node.outputs and node.present):
-            path = requests.write(node, 1, True)
+            lease = leases.acquire(store, node.key)
+            assert lease, f"another process builds {label}"
+            path = Path(requests.write(node, 1, True))
             request = Request.from_json(path.read_text())
             shutil.rmtree(request.out, ignore_errors=True)
             Path(request.out).mkdir(parents=True)
@@ -43,6 +45,7 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
             records.add(store, record)
             history.append(root, label, record, "prebuilt")
             shutil.rmtree(path.parent)
+            lease.release()
             node.present, node.state = True, "fresh"
             if not node.action.source:
                 planner.remember(node)

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from tunekit.hashing import hex_of
-from tunekit.store.disk import fsync_dir, write_new, write_synced
+from tunekit.store.disk import fsync_dir, replace, write_synced
 from tunekit.store.store import Store
 
 SCHEMA = "tunekit/record/1"
@@ -112,11 +112,9 @@ def parts_list(record: dict[str, Any]) -> str:
 
 
 def add_part(store: Store, part: str, output: str) -> None:
-    """Publish a part that was made because none was there: the entry of a lost one gives way."""
-    path, data = store.part(part), json.dumps({"output": output}).encode()
-    if not write_new(path, data, store.tmp) and part_output(store, part) != output:
-        path.unlink(missing_ok=True)
-        write_new(path, data, store.tmp)
+    """Publish a part that was made because none was there: the entry of a lost one gives way. All or nothing; not
+    fsynced: one that a power cut tears is none, and costs its part."""
+    replace(store.part(part), json.dumps({"output": output}).encode())
 
 
 def part_output(store: Store, part: str) -> str | None:
