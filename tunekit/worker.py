@@ -25,9 +25,12 @@ from typing import Any
 
 from tunekit import diskspace
 from tunekit.errors import ActionError, TunekitError
+from tunekit.kinds import kind_of
 from tunekit.lifeline import die_with
-from tunekit.parts import Part
 from tunekit.protocol import Events, Request
+from tunekit.store.artifacts import view
+from tunekit.store.shelf import StoreShelf
+from tunekit.store.store import Store
 
 PRELOAD = {
     "light": ("pyarrow", "tunekit.steps.dataset.run", "tunekit.steps.tokens.run"),
@@ -97,7 +100,7 @@ def _spawn(channel: socket.socket, message: dict[str, Any], fd: int) -> None:
 def child(path: Path, fd: int) -> int:
     """Run one action. Its log takes stdout and stderr; what the controller learns goes through the events."""
     request = Request.from_json(path.read_text())
-    events = Events(request.action, fd, _Shelf(request))
+    events = Events(request.action, fd, StoreShelf(Store(Path(request.store))))
     try:
         _log_into(path.parent / "log.txt")
         _environment(request, path.parent)
@@ -134,38 +137,6 @@ def _named(error: Exception, request: Request) -> TunekitError:
     return ActionError(f"{type(error).__name__}: {error}", slug="crashed", hint="the log has the traceback")
 
 
-class _Shelf:
-    """The store, for rooms that work in parts."""
-
-    def __init__(self, request: Request) -> None:
-        from tunekit.store.store import Store
-
-        self._store = Store(Path(request.store))
-        self._hashed: dict[tuple[int, ...], str] = {}
-
-    def find(self, part: str) -> Part | None:
-        from tunekit.store.records import part_output
-
-        output = part_output(self._store, part)
-        return self.open(output) if output else None
-
-    def open(self, output: str) -> Part | None:
-        from tunekit.store.artifacts import whole
-
-        files = whole(self._store, output)
-        return None if files is None else Part(output, files)
-
-    def hashed(self, file: Path, digest: str) -> None:
-        from tunekit.store.artifacts import signature
-
-        self._hashed[signature(file.stat())] = digest
-
-    def seal(self, directory: str) -> str:
-        from tunekit.store.artifacts import seal
-
-        return seal(self._store, Path(directory), self._hashed)
-
-
 def _environment(request: Request, folder: Path) -> None:
     """What every room may rely on: threads from the granted cpus, no other library's cache, a clean `out`, and a
     working directory of its own: a relative path finds nothing of the workspace, which is not in the key."""
@@ -190,16 +161,12 @@ def _environment(request: Request, folder: Path) -> None:
 
 
 def _run(request: Request, events: Events) -> dict[str, str]:
-    from tunekit.kinds import kind_of
-    from tunekit.store.artifacts import view
-    from tunekit.store.store import Store
-
+    store = Store(Path(request.store))
     assert events.shelf is not None
     for inputs in request.inputs.values():
         for found in inputs:
-            if found.reading:
-                continue  # files where they lie: they are in no store
-            view(Store(Path(request.store)), found.digest)
+            if not found.reading:  # files where they lie are in no store
+                view(store, found.digest)
     kind = kind_of(request.kind)
     if kind.file:
         from tunekit.methods.local import run_file

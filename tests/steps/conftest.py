@@ -15,8 +15,8 @@ from tunekit.data.rowset import write_dataset
 from tunekit.parts import Made, Shelf, part_key
 from tunekit.protocol import Events, Input, Request
 from tunekit.store import records
+from tunekit.store.shelf import StoreShelf
 from tunekit.store.store import Store
-from tunekit.worker import _Shelf
 
 
 class Said:
@@ -86,7 +86,7 @@ def room(tmp_path: Path):
             bases=bases or [],
             previous=str(previous.previous) if previous else "",
         )
-        said = Said(root, _Shelf(request))
+        said = Said(root, StoreShelf(Store(Path(request.store))))
         open_said.append(said)
         try:
             assert run(request, said.pen)["main"] == "main"

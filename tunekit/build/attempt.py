@@ -10,10 +10,8 @@ from typing import Any
 
 from tunekit.build.executor import Running
 from tunekit.errors import ActionError
-from tunekit.kinds import kind_of
 from tunekit.parts import Made, part_key
 from tunekit.plan.planner import Node, Planner
-from tunekit.plan.preimage import part_bases
 from tunekit.store import artifacts, records
 from tunekit.store.leases import Lease
 from tunekit.store.store import Store
@@ -34,7 +32,6 @@ class Attempt:
         self.metrics: list[dict[str, Any]] = []
         self.warnings: list[dict[str, Any]] = []
         self.gates: list[dict[str, Any]] = []
-        self._bases = part_bases(node.image, kind_of(node.action.kind)) if node.image else []
         self._parts: list[Made] = []
         self._counts = {"total": 0, "made": 0, "rows_made": 0, "rows_copied": 0}
         self.outputs: dict[str, str] | None = None
@@ -60,7 +57,7 @@ class Attempt:
 
     def _take_part(self, event: dict[str, Any], store: Store) -> None:
         """The key is computed here: a worker that runs a project's code names the chunk, never the settings."""
-        base = self._bases[event["item"]]
+        base = self.node.bases[event["item"]]
         self._parts.append(Made(base, event["chunk"], event["output"]))
         self._counts["total"] += 1
         if event["made"]:

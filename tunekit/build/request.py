@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from tunekit.kinds import kind_of
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import IN_PLACE, Node, Planner
-from tunekit.plan.preimage import part_bases
 from tunekit.protocol import Input, Request
 from tunekit.store import artifacts, records
 
@@ -24,7 +23,7 @@ class Requests:
         """Everything that the worker needs, as files it may read. Returns the request's path."""
         planner, action = self.planner, node.action
         store = planner.store
-        forced = action.label in planner.forced or not node.image  # to do it all again, nothing is looked up
+        bases = [] if action.label in planner.forced else node.bases  # to do it all again, nothing is looked up
         code, code_root = self._snapshot(node)
         spec = dict(action.spec)
         if action.source:
@@ -45,12 +44,14 @@ class Requests:
             seed=action.seed,
             provenance=_provenance(action.inputs),
             finish=finish,
-            bases=[] if forced else part_bases(node.image, kind_of(action.kind)),
-            previous="" if forced else _previous(planner, action.label),
+            bases=bases,
+            previous=_previous(planner, action.label) if bases else "",
         )
         path = folder + "/request.json"
-        with open(path, "wb", buffering=0) as file:  # nobody reads it before the worker is told of it
+        spare = f"{path}.{os.getpid()}"
+        with open(spare, "wb") as file:
             file.write(request.to_json().encode())
+        os.replace(spare, path)  # gc reads it
         return path
 
     def _snapshot(self, node: Node) -> tuple[dict[str, dict[str, str]], str]:

@@ -9,8 +9,9 @@ from tunekit.derive import Action, Edge
 from tunekit.errors import DeclarationError, Problem
 from tunekit.graph import Graph
 from tunekit.hashing import sha256_bytes
+from tunekit.kinds import kind_of
 from tunekit.plan.inputs import Inputs
-from tunekit.plan.preimage import action_key, preimage
+from tunekit.plan.preimage import action_key, part_bases, preimage
 from tunekit.plan.presence import Presence
 from tunekit.plan.reason import Reason, difference
 from tunekit.plan.state import State, site_signature
@@ -25,7 +26,7 @@ class Node:
     """One action as planned. `outputs` (role → artifact digest) is None while unknown; `present`: all their
     objects are in the store; `run`: the build has to execute it."""
 
-    __slots__ = ("_graph", "image", "key", "label", "outputs", "present", "reasons", "run", "stamp", "state")
+    __slots__ = ("_bases", "_graph", "image", "key", "label", "outputs", "present", "reasons", "run", "stamp", "state")
 
     def __init__(self, graph: Graph, label: str) -> None:
         self._graph = graph
@@ -38,10 +39,18 @@ class Node:
         self.run = False
         self.reasons: list[Reason] = []
         self.image: dict[str, Any] = {}
+        self._bases: list[str] | None = None
 
     @property
     def action(self) -> Action:
         return self._graph.actions[self.label]
+
+    @property
+    def bases(self) -> list[str]:
+        """Of its parts (tunekit.parts), one an item. Only a node that was evaluated in full has some."""
+        if self._bases is None:
+            self._bases = part_bases(self.image, kind_of(self.action.kind)) if self.image else []
+        return self._bases
 
 
 class Planner:
