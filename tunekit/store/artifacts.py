@@ -107,11 +107,12 @@ def add_object(store: Store, path: Path, digest: str, size: int, folders: set[Pa
 def add_bytes(store: Store, data: bytes) -> str:
     """One small file as an object (a log, a metrics history). Its digest."""
     digest = sha256_bytes(data)
-    target = store.object(digest)
+    target = store.place("objects", digest)
     try:
-        if target.read_bytes() == data:
-            return digest
-        quarantine(store, target)
+        with open(target, "rb") as file:
+            if file.read() == data:
+                return digest
+        quarantine(store, Path(target))
     except FileNotFoundError:
         pass
     write_new(target, data, store.tmp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -47,13 +48,16 @@ def write_synced(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: str | Path, data: bytes) -> None:
     """Write a cache file atomically (last writer wins). Not fsynced: it can be rebuilt, and its reader checks it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    spare = path.with_name(f".{path.name}.{os.getpid()}")
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    spare = f"{folder}/.{name}.{os.getpid()}"
     try:
-        spare.write_bytes(data)
+        with open(spare, "wb") as file:
+            file.write(data)
         os.replace(spare, path)
     except OSError:  # a full disk needs no torn file on top
-        spare.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.unlink(spare)
         raise

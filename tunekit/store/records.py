@@ -114,7 +114,7 @@ def parts_list(record: dict[str, Any]) -> str:
 def add_part(store: Store, part: str, output: str) -> None:
     """Publish a part that was made because none was there: the entry of a lost one gives way. All or nothing; not
     fsynced: one that a power cut tears is none, and costs its part."""
-    replace(store.part(part), json.dumps({"output": output}).encode())
+    replace(store.place("parts", part), json.dumps({"output": output}).encode())
 
 
 def part_output(store: Store, part: str) -> str | None:

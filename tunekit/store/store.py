@@ -41,6 +41,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.tmp = root / "tmp"
         self._base = str(root)
 
     def ensure(self) -> Store:
@@ -90,7 +91,3 @@ class Store:
 
     def staging(self, key: str) -> Path:
         return Path(f"{self._base}/staging/{hex_of(key)}")
-
-    @property
-    def tmp(self) -> Path:
-        return self.root / "tmp"
