@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from tunekit.build.attempt import Attempt
 from tunekit.build.builder import Builder, Options
+from tunekit.build.frontier import Frontier
 from tunekit.plan.project import open_planner
 from tunekit.store.store import Store
 
@@ -45,8 +48,8 @@ def builder(project):
 
 
 def busy(builder: Builder, cpus: int, waiting: int) -> None:
-    builder.running = {"x": SimpleNamespace(cpus=cpus)} if cpus else {}  # type: ignore[dict-item]
-    builder.frontier._ready = list(range(waiting))
+    builder.running = {"x": cast(Attempt, SimpleNamespace(cpus=cpus))} if cpus else {}
+    builder.frontier = Frontier([f"waits-{i}" for i in range(waiting)], lambda label: [])
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def room(tmp_path: Path):
             bases=bases or [],
             previous=str(previous.previous) if previous else "",
         )
-        said = Said(root, StoreShelf(Store(Path(request.store))))
+        said = Said(root, StoreShelf(store))
         open_said.append(said)
         try:
             assert run(request, said.pen)["main"] == "main"
