@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.int64]
 
 _NUMBERS = {pa.int8(): "i1", pa.int32(): "i4", pa.int64(): "i8", pa.float64(): "f8"}
 _NUMPY = _NUMBERS | {pa.bool_(): "?"}

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tunekit.data.arrays import array_of, conformed, fixed, indices, numpy_of, settled
+from tunekit.data.arrays import Numbers, array_of, conformed, fixed, indices, numpy_of, settled
 from tunekit.data.columns import (
     EMPTY,
     WAY_OUT,
@@ -52,8 +52,7 @@ _DIGEST = pa.binary(32)
 _KINDS = b"tunekit:kinds"
 
 Digests = NDArray[np.uint8]  # [n, 32]
-Numbers = NDArray[np.int64]
-Where = Callable[[int], str]  # the number of a row in the chunk → what errors call it
+Where = Callable[[int], str]  # the number of a row → what errors call it
 
 
 class Chunk(NamedTuple):
@@ -70,6 +69,9 @@ class Fresh(NamedTuple):
     rows: list[Row]
     kinds: list[Kind]
     places: Numbers
+
+
+NOTHING = Fresh([], [], np.zeros(0, np.int64))
 
 
 class Pick(NamedTuple):
@@ -130,6 +132,12 @@ def compose(new: Fresh, picks: list[Pick], where: Where) -> pa.Table:
     if (order[:-1] > order[1:]).any():
         table = gathered([table], np.zeros(len(order), np.int64), order)
     return _with_kinds(table, kinds, of_row)
+
+
+def portion(table: pa.Table, start: int, stop: int, where: Where) -> pa.Table:
+    """Rows start:stop of a chunk as a chunk of their own. `where`: what errors call a row of that one."""
+    numbers = np.arange(start, stop)
+    return compose(NOTHING, [Pick(table, numbers, numbers - start)], where)
 
 
 def _all_kinds(new: Fresh, picks: list[Pick]) -> tuple[list[Kind], Numbers]:
@@ -280,3 +288,8 @@ def digests_of(column: pa.ChunkedArray) -> Digests:
         if len(a)
     ]
     return pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros((0, 32), np.uint8), *pieces])
+
+
+def begins_of(digests: Digests) -> NDArray[np.uint64]:
+    """The first 8 bytes of each."""
+    return np.ascontiguousarray(digests[:, :8]).view(np.uint64).ravel()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from tunekit.data.arrays import indices
-
-Numbers = NDArray[np.int64]
+from tunekit.data.arrays import Numbers, indices
 
 _RUN = 8  # rows: where runs are shorter, Arrow's own `take` is faster
 

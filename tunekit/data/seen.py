@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tunekit.data.chunk import Digests, Numbers
+from tunekit.data.arrays import Numbers
+from tunekit.data.chunk import Digests, begins_of
 
 
 class Seen:
@@ -15,17 +15,17 @@ class Seen:
         """`digests[p]`: those of part p, [n, 32]."""
         self._digests = digests
         self._starts = np.cumsum([0, *(len(d) for d in digests)])
-        begins = np.concatenate([np.zeros(0, np.uint64), *(_begins(d) for d in digests)])
+        begins = np.concatenate([np.zeros(0, np.uint64), *(begins_of(d) for d in digests)])
         order = np.argsort(begins, kind="stable")
         self._begins = begins[order]
         self._order = order.astype(np.uint32) if len(order) < 2**32 else order
 
-    def find(self, wanted: Digests) -> tuple[NDArray[np.int64], Numbers]:
+    def find(self, wanted: Digests) -> tuple[Numbers, Numbers]:
         """Of every digest the part and the row in it; part -1 where there is none. All 32 bytes are compared."""
         parts, rows = np.full(len(wanted), -1, np.int64), np.zeros(len(wanted), np.int64)
         if not len(self._begins):
             return parts, rows
-        begins = _begins(wanted)
+        begins = begins_of(wanted)
         at = np.minimum(np.searchsorted(self._begins, begins), len(self._begins) - 1)
         maybe = np.flatnonzero(self._begins[at] == begins)
         found = self._order[at[maybe]].astype(np.int64)
@@ -37,11 +37,6 @@ class Seen:
             hits = maybe[mine][same]
             parts[hits], rows[hits] = p, row[mine][same]
         return parts, rows
-
-
-def _begins(digests: Digests) -> NDArray[np.uint64]:
-    """The first 8 bytes of each."""
-    return np.ascontiguousarray(digests[:, :8]).view(np.uint64).ravel()
 
 
 def spans(starts: Numbers, lengths: Numbers) -> Numbers:

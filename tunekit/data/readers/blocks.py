@@ -38,6 +38,11 @@ class Lines(NamedTuple):
     def n(self) -> int:
         return len(self.starts)
 
+    def part(self, start: int, stop: int) -> Lines:
+        """Rows start:stop."""
+        starts, ends = self.starts[start:stop], self.ends[start:stop]
+        return self._replace(first=self.first + start, starts=starts, ends=ends)
+
     def raw(self, index: int) -> bytes:
         """The bytes of a row, not parsed."""
         return self.data[self.starts[index] : self.ends[index]]
@@ -58,6 +63,10 @@ class Rows(NamedTuple):
     @property
     def n(self) -> int:
         return len(self.rows)
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Rows start:stop."""
+        return Rows(self.name, self.first + start, self.rows[start:stop])
 
 
 Block: TypeAlias = Lines | Rows

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 
+from tunekit.data.chunk import Where
 from tunekit.data.columns import Row
 from tunekit.data.formats.choose import Choice, choose
 from tunekit.data.formats.fault import Fault
@@ -15,12 +16,11 @@ from tunekit.hashing import canonical
 from tunekit.steps.dataset.spec import Dataset
 from tunekit.usercode import load_function
 
-Where = Callable[[int], str]  # the number of a row among all that are read → what errors call it
-
 
 class Mapping:
     """Depends on the spec, the code, the format and the row, and on nothing before it: what it makes is kept by the
-    row's bytes. A format of `auto` is what the first row shows (`settle`)."""
+    row's bytes. A format of `auto` is what the first row shows (`settle`). `where`: what errors call a row by its
+    number among all that are read."""
 
     def __init__(self, spec: Dataset, code_root: str, where: Where) -> None:
         self.where = where

@@ -14,7 +14,7 @@ from tunekit.data.rowset import Dataset as Opened
 from tunekit.data.rowset import open_dataset
 from tunekit.errors import ActionError
 from tunekit.protocol import Request
-from tunekit.steps.dataset.raw import Raw, TableChunk, cut, part_of
+from tunekit.steps.dataset.raw import Raw, TableChunk, cut
 from tunekit.steps.dataset.spec import Dataset, bounds, needs_total, split_name
 from tunekit.usercode import load_function
 
@@ -69,7 +69,7 @@ class Origin:
             begin, end = max(start - first, 0), block.n if stop is None else min(stop - first, block.n)
             self.outside += block.n - max(end - begin, 0)
             if begin < end:
-                yield part_of(block, begin, end) if (begin, end) != (0, block.n) else block
+                yield block.part(begin, end)
 
     # -- files and generators ------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tunekit.data.arrays import fixed, numpy_of
-from tunekit.data.chunk import Chunk, Digests, Numbers, Pick, compose, digests_of, fresh, write_chunk
+from tunekit.data.arrays import Numbers, fixed, numpy_of
+from tunekit.data.chunk import Chunk, Digests, Pick, compose, digests_of, fresh, write_chunk
 from tunekit.data.rowset import map_table, read_index, write_index
 from tunekit.data.seen import Seen, spans
 from tunekit.parts import Part

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from tunekit.data.arrays import indices
-from tunekit.data.chunk import DIGEST, Chunk, Digests, Numbers, Where, digests_of, mixed_types
+from tunekit.data.arrays import Numbers, indices
+from tunekit.data.chunk import DIGEST, Chunk, Digests, Where, digests_of, mixed_types
 from tunekit.data.columns import Mismatch, Row, clash_within, kind_of
 from tunekit.data.content import raw_content_of
 from tunekit.data.cutting import Cutter, Hashes, Sizes
@@ -83,7 +83,7 @@ class LineChunk:
         pieces = []
         for piece in self.pieces:
             kept = max(0, min(piece.n, count))
-            pieces += [piece._replace(starts=piece.starts[:kept], ends=piece.ends[:kept])] if kept else []
+            pieces += [piece.part(0, kept)] if kept else []
             count -= kept
         return LineChunk(self.first, pieces)
 
@@ -200,8 +200,9 @@ class _Measured(NamedTuple):
         return _manner(self.block)
 
     def part(self, start: int, stop: int) -> _Measured:
-        block = part_of(self.block, start, stop)
-        return _Measured(block, self.hashes[start:stop], self.sizes[start:stop], self.digests[start:stop])
+        return _Measured(
+            self.block.part(start, stop), self.hashes[start:stop], self.sizes[start:stop], self.digests[start:stop]
+        )
 
 
 def _manner(block: Block) -> str:
@@ -230,11 +231,3 @@ def _chunk(first: int, held: list[_Measured]) -> Raw:
         return LineChunk(first, [m.block for m in held if isinstance(m.block, Lines)])
     rows = [row for m in held if isinstance(m.block, Rows) for row in m.block.rows]
     return RowChunk(first, rows, [d for m in held for d in m.digests])
-
-
-def part_of(block: Block, start: int, stop: int) -> Block:
-    """Rows start:stop of a block."""
-    if isinstance(block, Lines):
-        starts, ends = block.starts[start:stop], block.ends[start:stop]
-        return block._replace(first=block.first + start, starts=starts, ends=ends)
-    return Rows(block.name, block.first + start, block.rows[start:stop])

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from tunekit.data.chunk import Fresh, Pick, Where, compose
+from tunekit.data.chunk import Where, portion
 from tunekit.data.formats.choose import Choice
 from tunekit.data.partcache import CHUNK, PartCache
 from tunekit.data.rowset import DatasetWriter, map_table
@@ -73,13 +73,11 @@ def _place(writer: DatasetWriter, piece: Piece) -> int:
     if rows == len(table):
         writer.place(piece.file, table, piece.where)
         return rows
-    numbers = np.arange(piece.start, piece.stop)
 
     def where(row: int) -> str:
         return piece.where(piece.start + row)
 
-    nothing = Fresh([], [], np.zeros(0, np.int64))
-    writer.add(compose(nothing, [Pick(table, numbers, numbers - piece.start)], where), where)
+    writer.add(portion(table, piece.start, piece.stop, where), where)
     return rows
 
 
@@ -169,9 +167,8 @@ class _Work:
             return raw.head(most)
         made = 0
         for number, row in enumerate(raw.rows()):
-            made += len(
-                self.mapping.of(deepcopy(row), raw.first + number)
-            )  # it is mapped again, and a map may change it
+            again = deepcopy(row)  # it is mapped once more, and a map may change it
+            made += len(self.mapping.of(again, raw.first + number))
             if made >= most:
                 return raw.head(number + 1)
         return raw

@@ -7,7 +7,7 @@ rows are read from the chunks in which they lie, some tens of megabytes at a tim
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tunekit.data.arrays import sizes
-from tunekit.data.chunk import DIGEST, Fresh, Numbers, Pick, Where, compose, digests_of, visible
+from tunekit.data.arrays import Numbers, sizes
+from tunekit.data.chunk import DIGEST, NOTHING, Pick, Where, begins_of, compose, digests_of, portion, visible
 from tunekit.data.cutting import MOST_BYTES, Cutter
 from tunekit.data.rowset import map_table
 
 _ROUND = 4 * MOST_BYTES  # gathered at a time
-_NOTHING = Fresh([], [], np.zeros(0, np.int64))
 
 
 class Piece(NamedTuple):
@@ -31,7 +30,7 @@ class Piece(NamedTuple):
     file: Path
     start: int
     stop: int
-    where: Callable[[int], str]
+    where: Where
 
 
 def shuffled(pieces: list[Piece], seed: int, limit: int | None) -> Iterator[tuple[pa.Table, Where]]:
@@ -56,7 +55,7 @@ def _rows_of(pieces: list[Piece]) -> tuple[NDArray[np.uint64], Numbers]:
     begins, lengths = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
     for piece in pieces:
         table = map_table(piece.file).slice(piece.start, piece.stop - piece.start)
-        begins.append(np.ascontiguousarray(digests_of(table.column(DIGEST))[:, :8]).view(np.uint64).ravel())
+        begins.append(begins_of(digests_of(table.column(DIGEST))))
         columns = (c.combine_chunks() for c in visible(table).columns)
         lengths.append(sum((sizes(column) for column in columns), np.zeros(len(table), np.int64)))
     return np.concatenate(begins), np.concatenate(lengths)
@@ -102,11 +101,10 @@ def _gathered(
         p = int(piece[place])
         return pieces[p].where(int(wanted[place] - starts[p]) + pieces[p].start)
 
-    table = compose(_NOTHING, picks, where)
+    table = compose(NOTHING, picks, where)
     for start, stop in pairwise(bounds):
-        numbers = np.arange(start - base, stop - base)
 
         def of_row(row: int, start: int = start) -> str:
             return where(start - base + row)
 
-        yield compose(_NOTHING, [Pick(table, numbers, numbers - numbers[0])], of_row), of_row
+        yield portion(table, start - base, stop - base, of_row), of_row

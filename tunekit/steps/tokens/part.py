@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from tunekit.data.arrays import array_of, fixed, indices, numpy_of, settled
-from tunekit.data.chunk import DIGEST, Digests, Numbers, digests_of, visible
+from tunekit.data.arrays import Numbers, array_of, fixed, indices, numpy_of, settled
+from tunekit.data.chunk import DIGEST, Digests, digests_of, visible
 from tunekit.data.encoder import Encoded, Encoder
 from tunekit.data.gather import gathered
 from tunekit.data.rowset import iter_table, map_table, read_index, write_index
