@@ -20,7 +20,8 @@ class Kind(NamedTuple):
     roles that are worked on chunk by chunk, each cached on its own; where there is a `spec["items"]`, it is parallel
     to them. `whole`: fields that say which rows there are and in what order, not what becomes of one: changing them
     makes no part again. `spreads`: it uses the cores that are free when it starts, at least one. `outputs`: what may
-    stand after `@` in its label. `file`: the project's file whose `run` it is."""
+    stand after `@` in its label. `in_place`: nothing runs, its result is read where it lies and is in no store. `file`:
+    the project's file whose `run` it is."""
 
     name: str
     room: str
@@ -31,6 +32,7 @@ class Kind(NamedTuple):
     whole: tuple[str, ...] = ()
     spreads: bool = False
     outputs: tuple[str, ...] = ()
+    in_place: bool = False
     file: str = ""
 
     def spec(self) -> Any:
@@ -66,7 +68,7 @@ STEPS = {
     k.name: k
     for k in (
         Kind("fetch", _S + "fetch", "Fetch", 1),
-        Kind("files", _S + "files", "Files", 1),
+        Kind("files", _S + "files", "Files", 1, in_place=True),
         Kind("tokens", _S + "tokens", "Tokens", 3, parts=("data",), spreads=True),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )

@@ -101,6 +101,12 @@ def test_the_files_themselves_are_nothing_to_build(streamed: Any) -> None:
     assert not list(Path(streamed.store).rglob("objects/*/*"))
 
 
+def test_a_verb_that_looks_for_its_result_says_where_the_files_lie(streamed: Any) -> None:
+    done = streamed.run("path", "dataset:corpus#files")
+    assert done.code == 2 and "error[in-place]: dataset:corpus#files is read where it lies, at path:corpus" in done.err
+    assert "tunekit build dataset:corpus keeps its rows" in done.err
+
+
 @pytest.mark.parametrize(
     "words", [["run:stream"], ["dataset:corpus", "--with", "run:stream"], ["run:stream", "--diff"]]
 )

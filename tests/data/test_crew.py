@@ -71,7 +71,7 @@ def test_nobody_is_left_when_the_one_who_asked_stops(tmp_path: Path):
 
     answers = side_by_side(work, range(5), 3)
     assert next(answers) == (0, 0)
-    answers.close()  # type: ignore[attr-defined]
+    answers.close()
     for pid in os.listdir(tmp_path):
         with suppress(ProcessLookupError):
             os.kill(int(pid), 0)

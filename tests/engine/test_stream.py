@@ -41,14 +41,16 @@ class Plain(Encoder):
             yield Encoded(row["ids"], row.get("labelled", [True] * len(row["ids"])))
 
 
-def corpus(lengths: list[list[int]], number: int = 0, first: int = 0, seed: int = 3) -> Corpus:
+def corpus(
+    lengths: list[list[int]], number: int = 0, first: int = 0, seed: int = 3, encoder: Encoder | None = None
+) -> Corpus:
     """Shards of documents of these lengths; every token of a document is its number, so that it can be told."""
     shards, at = [], first
     for n, some in enumerate(lengths):
         rows = [{"ids": [at + i] * length} for i, length in enumerate(some)]
         at += len(some)
         shards.append(Shard(f"s{n}", lambda start, rows=rows: enumerate(rows[start:], start)))
-    return Corpus(f"c{number}", shards, Plain(), seed, number)
+    return Corpus(f"c{number}", shards, encoder or Plain(), seed, number)
 
 
 def stream(corpora: list[Corpus], weights: list[float] | None = None, **change: Any) -> Stream:
@@ -136,9 +138,10 @@ def test_nothing_before_the_mark_is_tokenized_again() -> None:
     begun = stream([one], buffer_tokens=100)
     mark = list(islice(begun.buffers(begun.beginning), 20))[-1].end
     assert mark.counts[0]["rows"] == 200
-    later = corpus([[10] * 30] * 10)
+    encoder = Plain()
+    later = corpus([[10] * 30] * 10, encoder=encoder)
     next(stream([later], buffer_tokens=100).buffers(mark))
-    assert later._encoder.asked == 10  # type: ignore[attr-defined]
+    assert encoder.asked == 10
 
 
 @pytest.mark.parametrize("policy", ["split", "truncate", "drop"])

@@ -21,7 +21,7 @@ from tunekit.build.frontier import Frontier
 from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
-from tunekit.plan.planner import BLOCKED, FRESH, IN_PLACE, UNLOCKED, Node, Planner
+from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
 from tunekit.plan.state import ABSENT
 from tunekit.store import leases, records
 
@@ -344,7 +344,7 @@ class Builder:
             for tree in (nodes[label].outputs or {}).values():
                 self.planner.presence.present(tree)  # with their signatures as they are now that staging is gone
         whole = [x for x in self.labels if nodes[x].outputs is not None and nodes[x].present]
-        made = links.point(self.root, self.planner, [x for x in whole if nodes[x].action.kind != IN_PLACE])
+        made = links.point(self.root, self.planner, [x for x in whole if not nodes[x].in_place])
         if not self.failed and len(whole) == len(self.labels):
             self.links = made
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.plan.inputs import unix_lines
-from tunekit.plan.planner import IN_PLACE, Node, Planner
+from tunekit.plan.planner import Node, Planner
 from tunekit.protocol import Input, Request
 from tunekit.store import artifacts, records
 
@@ -75,7 +75,7 @@ def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]
             source = planner.nodes[edge.action]
             assert source.outputs is not None
             digest = source.outputs[edge.output or "main"]
-            if source.action.kind == IN_PLACE:
+            if source.in_place:
                 from tunekit.build.in_place import files_in_place
 
                 found.append(files_in_place(planner, source, digest, Path(folder, "files", f"{role}-{i}")))

@@ -71,6 +71,9 @@ def record_of(found: Found, *, last: bool = True) -> dict[str, Any] | None:
 
 def need_record(found: Found, *, last: bool = True) -> dict[str, Any]:
     record = record_of(found, last=last)
+    if record is None and found.node.in_place:
+        message = f"{found.label} is read where it lies, at {found.node.action.source}: nothing of it is in the store"
+        raise UsageError(message, slug="in-place", hint=f"tunekit build {found.label.partition('#')[0]} keeps its rows")
     if record is None:
         why = "; ".join(str(r) for r in found.node.reasons)
         message = f"{found.label} has no result" + (f": {why}" if why else "")

@@ -12,7 +12,7 @@ import selectors
 import signal
 import socket
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,7 +28,7 @@ class _Hand(NamedTuple):
     channel: socket.socket
 
 
-def side_by_side(work: Callable[[int], _T], jobs: Sequence[int], hands: int) -> Iterator[tuple[int, _T]]:
+def side_by_side(work: Callable[[int], _T], jobs: Sequence[int], hands: int) -> Generator[tuple[int, _T]]:
     """`(job, work(job))` of every job, as they are done; jobs are begun in their order.
 
     With one hand, or one job, the work is done here. Of several jobs that fail, the error of the first one is raised

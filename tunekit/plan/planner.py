@@ -18,7 +18,6 @@ from tunekit.plan.state import State, site_signature
 from tunekit.store import records
 from tunekit.store.store import Store
 
-IN_PLACE = "files"  # the kind of what is read where it lies: present without being in the store
 FRESH, STALE, BLOCKED, UNLOCKED = "fresh", "stale", "blocked", "unlocked"
 
 
@@ -51,6 +50,11 @@ class Node:
         if self._bases is None:
             self._bases = part_bases(self.image, kind_of(self.action.kind)) if self.image else []
         return self._bases
+
+    @property
+    def in_place(self) -> bool:
+        """Its result is read where it lies: present without being in the store."""
+        return kind_of(self.action.kind).in_place
 
 
 class Planner:
@@ -133,11 +137,8 @@ class Planner:
         wanted = set(labels)
         for label in wanted:
             node = self.nodes[label]
-            if (
-                node.present
-                and node.action.kind != IN_PLACE
-                and not all([self.presence.listed(tree) for tree in (node.outputs or {}).values()])
-            ):
+            kept = {} if node.in_place else node.outputs or {}
+            if node.present and not all([self.presence.listed(tree) for tree in kept.values()]):
                 node.present, node.state, node.reasons = False, STALE, [Reason("missing")]
         for label in reversed(order):
             node = self.nodes[label]
@@ -163,7 +164,7 @@ class Planner:
             node.state, node.reasons = UNLOCKED, [Reason("unlocked", node.action.source)]
             return
         node.key, node.outputs = tree, {"main": tree}
-        node.present = node.action.kind == IN_PLACE or self.presence.present(tree)
+        node.present = node.in_place or self.presence.present(tree)
         node.state = FRESH if node.present else STALE
         if not node.present:
             node.reasons = [Reason("missing")]
