@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tunekit.parts import Shelf
 
 PROTOCOL = 1
-EVENT_TYPES = ("start", "progress", "metric", "effective", "part", "warning", "gate", "error", "done")
+EVENT_TYPES = ("progress", "metric", "effective", "part", "warning", "gate", "error", "done")
 HELD_BACK = ("progress", "effective", "gate")
 
 
@@ -86,11 +86,11 @@ class Events:
         self._seq = 0
         self._last_progress = 0.0
         self._held = b""
-        self._sent = 0.0
+        self._sent = time.monotonic()
 
     def emit(self, type: str, **data: Any) -> None:
-        """Write an event. One of `HELD_BACK` that comes within 50 ms of the last write goes with the next one: a
-        quick action wakes the controller three times, not six."""
+        """Write an event. One of `HELD_BACK` that comes within 50 ms of the last write (or of the beginning) goes with
+        the next one: a quick action wakes the controller twice, not five times."""
         if type not in EVENT_TYPES:
             raise ValueError(f"unknown event type {type!r}")
         if self._fd < 0:

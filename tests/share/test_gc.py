@@ -46,7 +46,7 @@ class World:
         artifacts.view(self.store, digest)
         return digest
 
-    def result(self, n: int, label: str = "dataset:a", *, told: bool = True, **more: Any) -> dict[str, Any]:
+    def result(self, n: int, label: str = "dataset:a", parts: str = "", *, told: bool = True) -> dict[str, Any]:
         """A record of key `n`; `told`: in the project's history."""
         record = {
             "key": key(n),
@@ -57,9 +57,8 @@ class World:
             "outputs": {"main": self.artifact(f"result {n}")},
             "log": artifacts.add_bytes(self.store, f"log {n}".encode()),
             "metrics": "",
-            **more,
         }
-        records.add(self.store, record)
+        records.add(self.store, record, parts)
         if told:
             history.append(self.root, label, record, "built")
         return record
@@ -197,12 +196,13 @@ def test_parts_live_while_their_bytes_do(world: World):
 def test_parts_of_a_living_record_live(world: World):
     """The label's next execution copies rows from them; what their list says stays readable."""
     parts = [world.artifact(f"part {i}") for i in range(3)]
-    listed = artifacts.add_bytes(world.store, Made.write([Made(key(5), key(6), p) for p in parts[:2]]).encode())
+    listed = Made.write([Made(key(5), key(6), part) for part in parts[:2]])
     for i, part in enumerate(parts):
         records.add_part(world.store, key(20 + i), part)
-    world.result(1, parts={"total": 2, "list": listed})
+    record = world.result(1, parts=listed)
     gc.collect(world.store, 0)
-    assert [world.there(p) for p in parts] == [True, True, False] and world.store.object(listed).is_file()
+    assert [world.there(p) for p in parts] == [True, True, False]
+    assert Path(records.parts_list(world.store, record)).read_text() == listed
     assert [bool(records.part_output(world.store, key(20 + i))) for i in range(3)] == [True, True, False]
 
 

@@ -87,11 +87,9 @@ class Attempt:
             raise ActionError(message, slug="source-changed", hint="build again")
         return self._record(planner, environment)
 
-    def _listed(self, store: Store) -> dict[str, Any]:
-        """Counts, and where the parts are listed in order: what the label's next execution may copy rows from."""
-        if not self._parts:
-            return {}
-        return {**self._counts, "list": artifacts.add_bytes(store, Made.write(self._parts).encode())}
+    def parts_list(self) -> str:
+        """What the label's next execution may copy rows from."""
+        return Made.write(self._parts)
 
     def clear(self) -> None:
         """Remove the staging folder. A worker that ended well has left its request and its log, as a rule."""
@@ -137,7 +135,7 @@ class Attempt:
             "effective": self.effective,
             "warnings": self.warnings,
             "gates": self.gates,
-            "parts": self._listed(store),
+            "parts": self._counts if self._parts else {},
             "environment": environment,
             "started": round(self.started, 3),
             "seconds": round(time.time() - self.started, 3),

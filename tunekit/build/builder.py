@@ -68,6 +68,7 @@ class Builder:
         self._nurseries: dict[str, Nursery] = {}
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[str, float] = {}
+        self._looked = 0.0  # when the nurseries were looked after
         self._changed = True  # what runs, since it was last asked what may start
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
@@ -140,6 +141,8 @@ class Builder:
                 break
             for key, _ in self._selector.select(timeout=0.5):
                 key.data()
+            if time.monotonic() - self._looked > 0.5:
+                self._look_after()
 
     def _start_ready(self) -> None:
         """Start what may start and has room."""
@@ -227,11 +230,11 @@ class Builder:
         self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": folder})
 
     def _nursery(self, group: str) -> Nursery:
-        found = self._nurseries.get(group)
-        if found is None:
-            found = self._nurseries[group] = Nursery(group, self._home())
-            self._selector.register(found.channel, selectors.EVENT_READ, lambda: self._on_message(found))
-        return found
+        if group in self._nurseries and not self._nurseries[group].listen():
+            self._look_after()
+        if group not in self._nurseries:
+            self._nurseries[group] = Nursery(group, self._home())
+        return self._nurseries[group]
 
     def _home(self) -> Path:
         """A folder for what libraries cache during this build; it goes with it."""
@@ -247,18 +250,19 @@ class Builder:
 
     # -- what comes back -----------------------------------------------------------------------
 
-    def _on_message(self, nursery: Nursery) -> None:
-        if nursery.receive(wait=False):
-            return
-        self._selector.unregister(nursery.channel)
-        del self._nurseries[nursery.group]
-        why = nursery.why_dead()
-        nursery.kill()
-        for label in [x for x, a in self.running.items() if kind_of(a.node.action.kind).preload == nursery.group]:
-            running = self.running[label].running
-            self._selector.unregister(running.fd)
-            running.close()
-            self._end(label, ActionError(f"{label}: {why}", slug="worker-died", hint="build again to continue"))
+    def _look_after(self) -> None:
+        """End what a dead nursery ran. An action's own pipe tells of its end sooner, unless a process that it started
+        holds that open."""
+        self._looked = time.monotonic()
+        for nursery in [n for n in self._nurseries.values() if not n.listen()]:
+            del self._nurseries[nursery.group]
+            why = nursery.why_dead()
+            nursery.kill()
+            for label in [x for x, a in self.running.items() if kind_of(a.node.action.kind).preload == nursery.group]:
+                running = self.running[label].running
+                self._selector.unregister(running.fd)
+                running.close()
+                self._end(label, ActionError(f"{label}: {why}", slug="worker-died", hint="build again to continue"))
 
     def _on_events(self, label: str, running: Running) -> None:
         attempt = self.running.get(label)
@@ -270,11 +274,13 @@ class Builder:
             self.listen(event)
         if not ended:
             return
+        status = self._nurseries[kind_of(attempt.node.action.kind).preload].await_exit(running)
+        if status is None:
+            self._look_after()
+            return
         self._selector.unregister(running.fd)
         running.close()
         try:
-            group = kind_of(attempt.node.action.kind).preload
-            status = self._nurseries[group].await_exit(running)
             record = attempt.conclude(status, self.planner, self.environment)
         except TunekitError as e:
             self._end(label, e)
@@ -282,7 +288,7 @@ class Builder:
         self._publish(label, attempt, record)
 
     def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
-        selected = records.add(self.store, record)
+        selected = records.add(self.store, record, attempt.parts_list())
         if not all([self.planner.presence.present(tree) for tree in selected["outputs"].values()]):
             records.select(self.store, record)  # the first result's objects are lost, and these are other bytes
             message = f"its result was lost, and it came out differently: attempt {record['attempt']} counts now"
@@ -360,6 +366,8 @@ class Builder:
                 self._fail(label, GateError(f"{label}: {receipt}", hint=hint))
 
     def _close(self) -> None:
+        for nursery in self._nurseries.values():
+            nursery.listen()  # who runs by now
         stop([attempt.running for attempt in self.running.values()], grace=1.0)
         for nursery in self._nurseries.values():
             nursery.kill()

@@ -88,13 +88,19 @@ class Nursery:
         running = self._running[request] = Running(label, read)
         return running
 
-    def receive(self, *, wait: bool = True) -> bool:
-        """Take in one message of the nursery; False when it is gone. Without `wait`: what is there, if anything
-        (in the same round of the selector `await_exit` may have taken it already)."""
+    def listen(self) -> bool:
+        """Take in all that the nursery has said so far; False when it is gone."""
         try:
-            message = self.channel.recv(1 << 16, 0 if wait else socket.MSG_DONTWAIT)
+            while self._receive(socket.MSG_DONTWAIT):
+                pass
         except BlockingIOError:
             return True
+        return False
+
+    def _receive(self, flags: int = 0) -> bool:
+        """Take in one message; False when the nursery is gone."""
+        try:
+            message = self.channel.recv(1 << 16, flags)
         except ConnectionResetError:  # it died with requests of ours unread
             return False
         if not message:
@@ -108,11 +114,11 @@ class Nursery:
             found.status = body["status"]
         return True
 
-    def await_exit(self, running: Running) -> int:
-        """Exit status of a child whose event pipe has ended (negative: killed by that signal)."""
-        while running.status is None:
-            if not self.receive():
-                raise ActionError(self.why_dead(), slug="worker-died")
+    def await_exit(self, running: Running) -> int | None:
+        """Exit status of a child whose event pipe has ended (negative: killed by that signal); None: the nursery is
+        gone."""
+        while running.status is None and self._receive():
+            pass
         return running.status
 
     def why_dead(self) -> str:
@@ -123,6 +129,7 @@ class Nursery:
 
     def kill(self) -> None:
         """End the nursery and every child of it, whatever they do."""
+        self.listen()
         for pid in list(self._pids):
             _kill_group(pid)
         _kill_group(self.process.pid)

@@ -9,7 +9,7 @@ from typing import Any
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
 from tunekit.protocol import Input, Request
-from tunekit.store import artifacts, records
+from tunekit.store import artifacts, disk, records
 
 
 class Requests:
@@ -48,10 +48,7 @@ class Requests:
             previous=_previous(planner, action.label) if bases else "",
         )
         path = folder + "/request.json"
-        spare = f"{path}.{os.getpid()}"
-        with open(spare, "wb") as file:
-            file.write(request.to_json().encode())
-        os.replace(spare, path)  # gc reads it
+        disk.replace(path, request.to_json().encode())  # in one go: gc reads it
         return path
 
     def _snapshot(self, node: Node) -> tuple[dict[str, dict[str, str]], str]:
@@ -88,9 +85,9 @@ def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]
 
 def _previous(planner: Planner, label: str) -> str:
     """The list of parts that the label's last result is made of, if its record and the list are still there."""
-    listed = records.parts_list(planner.previous(label) or {})
-    path = planner.store.object(listed) if listed else None
-    return str(path) if path and path.is_file() else ""
+    record = planner.previous(label)
+    path = records.parts_list(planner.store, record) if record else ""
+    return path if os.path.isfile(path) else ""
 
 
 def _snapshot(planner: Planner, digests: dict[str, str], data: list[str]) -> tuple[dict[str, dict[str, str]], str]:

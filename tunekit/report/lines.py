@@ -28,7 +28,7 @@ class Lines:
             handler(event)
 
     def say(self, text: str, *, error: bool = False) -> None:
-        print(text, file=sys.stderr if error else sys.stdout, flush=True)
+        print(text + "\n", end="", file=sys.stderr if error else sys.stdout, flush=True)  # one write, not two
 
     def on_plan(self, event: dict[str, Any]) -> None:
         self.total = event["total"]

@@ -59,9 +59,7 @@ def live(store: Store) -> Live:
         for record in _records(store, *attempt):
             trees |= set(record["outputs"].values())
             objects |= {hex_of(d) for d in (record["log"], record["metrics"]) if d}
-            if listed := records.parts_list(record):
-                objects.add(hex_of(listed))
-                trees |= _parts_in(store, listed)
+            trees |= _listed(records.parts_list(store, record))
     for tree in trees:
         objects |= _objects_of(store, tree)
     trees, objects = _with_parts(store, trees, objects)
@@ -138,7 +136,7 @@ def _action(store: Store, key: str) -> Root:
         for items in request["inputs"].values():
             trees |= {item["digest"] for item in items}
         if request["previous"]:
-            trees |= {part.output for part in Made.read(Path(request["previous"]).read_text())}
+            trees |= _listed(request["previous"])
         if request["code_root"]:
             trees.add("sha256:" + os.path.basename(request["code_root"]))
     except (OSError, ValueError, KeyError, TypeError):
@@ -153,10 +151,10 @@ def _records(store: Store, key: str, attempt: str) -> list[dict[str, Any]]:
     return found + ([selected] if selected else [])
 
 
-def _parts_in(store: Store, listed: str) -> set[str]:
-    """Artifacts of the parts that a record lists: the next execution copies rows from them."""
+def _listed(file: str) -> set[str]:
+    """Artifacts of the parts that a record's list names: the next execution copies rows from them."""
     try:
-        return {part.output for part in Made.read(store.object(listed).read_text())}
+        return {part.output for part in Made.read(Path(file).read_text())}
     except (OSError, ValueError, TypeError):
         return set()
 

@@ -21,15 +21,26 @@ def new_attempt() -> str:
     return time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds)) + f"-{nanos:09d}-{os.urandom(4).hex()}"
 
 
-def add(store: Store, record: dict[str, Any]) -> dict[str, Any]:
+def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]:
     """Publish an attempt: the last write of an action. Returns the key's selected record, which is another one
-    where this key had a success already (then this attempt is kept beside it)."""
+    where this key had a success already (then this attempt is kept beside it).
+
+    `parts`: the list of its parts (`tunekit.parts.Made`), which lies beside it. It is a hint for the next execution,
+    so it is not fsynced.
+    """
     folder = store.place("ac", record["key"])
     path = f"{folder}/{record['attempt']}.json"
     body = json.dumps({"schema": SCHEMA, **record}, sort_keys=True, ensure_ascii=False, allow_nan=False)
     spare = f"{folder}/.{record['attempt']}"  # in a folder of its own: half the price of one in the store's `tmp`
-    os.makedirs(folder, exist_ok=True)
     try:
+        os.mkdir(folder)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+    except FileExistsError:
+        pass
+    try:
+        if parts:
+            replace(parts_list(store, record), parts.encode())
         write_synced(spare, body.encode())
         os.rename(spare, path)
     except OSError:
@@ -105,10 +116,9 @@ def _read(path: str) -> dict[str, Any] | None:
     return record if whole else None
 
 
-def parts_list(record: dict[str, Any]) -> str:
-    """Digest of the object that lists a record's parts (tunekit.parts.Made); empty if it has none, or is old."""
-    parts = record.get("parts")
-    return str(parts.get("list", "")) if isinstance(parts, dict) else ""
+def parts_list(store: Store, record: dict[str, Any]) -> str:
+    """The file that lists a record's parts, in order (`tunekit.parts.Made`). It need not be there."""
+    return f"{store.place('ac', record['key'])}/{record['attempt']}.parts"
 
 
 def add_part(store: Store, part: str, output: str) -> None:

@@ -3,7 +3,7 @@
 objects/ab/<hex>        one file's bytes, 0444, named by their sha256
 trees/ab/<hex>          an artifact: its sorted [path, size, executable, sha256]
 views/<hex>/            an artifact as a real directory of relative links
-ac/ab/<hex>/            the records of an action key; `selected` is the first success
+ac/ab/<hex>/            the records of an action key, a list of parts beside each; `selected` is the first success
 parts/ab/<hex>          part key → artifact
 staging/<hex>/          what a running or killed action has so far; a lock on it is the lease of its key
 roots/ tmp/ trash/ quarantine/
