@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -22,7 +23,8 @@ def write_new(path: str | Path, data: bytes, tmp: Path) -> bool:
     """
     spare = f"{tmp}/{os.getpid()}-{os.urandom(6).hex()}"
     try:
-        write_synced(spare, data)
+        with new_file(spare, data) as fd:
+            os.fsync(fd)
         try:
             os.link(spare, path)
         except FileNotFoundError:
@@ -36,12 +38,13 @@ def write_new(path: str | Path, data: bytes, tmp: Path) -> bool:
         os.unlink(spare)
 
 
-def write_synced(path: str, data: bytes) -> None:
-    """A new read-only file with its bytes on the disk; its name is durable once its folder is (`fsync_dir`)."""
+@contextlib.contextmanager
+def new_file(path: str, data: bytes) -> Iterator[int]:
+    """A new read-only file that holds `data`, still open: what is left is to flush it."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
     try:
         _write(fd, data)
-        os.fsync(fd)
+        yield fd
     finally:
         os.close(fd)
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from tunekit.hashing import hex_of
-from tunekit.store.disk import fsync_dir, replace, write_synced
+from tunekit.store.disk import new_file, replace
 from tunekit.store.store import Store
 
 SCHEMA = "tunekit/record/1"
@@ -24,6 +24,9 @@ def new_attempt() -> str:
 def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]:
     """Publish an attempt: the last write of an action. Returns the key's selected record, which is another one
     where this key had a success already (then this attempt is kept beside it).
+
+    It is named, then flushed: that one fsync makes its bytes and both of its names durable on the journalling file
+    systems of Linux. A record that a power cut tears in between is none to its readers, and staging is still there.
 
     `parts`: the list of its parts (`tunekit.parts.Made`), which lies beside it. It is a hint for the next execution,
     so it is not fsynced.
@@ -41,18 +44,17 @@ def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]
     try:
         if parts:
             replace(parts_list(store, record), parts.encode())
-        write_synced(spare, body.encode())
-        os.rename(spare, path)
+        with new_file(spare, body.encode()) as fd:
+            os.rename(spare, path)
+            try:
+                os.link(path, folder + "/selected")
+            except FileExistsError:
+                record = lookup(store, record["key"]) or record
+            os.fsync(fd)
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(spare)
         raise
-    try:
-        os.link(path, folder + "/selected")
-    except FileExistsError:
-        return lookup(store, record["key"]) or record
-    finally:
-        fsync_dir(folder)
     return record
 
 
