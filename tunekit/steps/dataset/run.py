@@ -46,8 +46,8 @@ def run(request: Request, events: Events) -> dict[str, str]:
     """Write the dataset. Raises ActionError (`map-failed`, `map-result`, `wrong-shape`, `empty-dataset`, …)."""
     spec = msgspec.convert(request.spec, Dataset)
     origin = Origin(request, spec, events.warning)
-    work = _Work(request, events, spec, origin)
     writer = DatasetWriter(Path(request.out) / "main")
+    work = _Work(request, events, spec, origin, writer)
     if spec.shuffle:
         for table, where in shuffled(list(work.pieces(None)), spec.seed, spec.limit):
             work.ledger.kept += writer.add(table, where).rows
@@ -89,11 +89,12 @@ def _where(origin: Origin, first: int, part: RowPart | None = None) -> Where:
 class _Work:
     """One pass over the rows: what is found, what is made, and the ledger of it."""
 
-    def __init__(self, request: Request, events: Events, spec: Dataset, origin: Origin) -> None:
+    def __init__(self, request: Request, events: Events, spec: Dataset, origin: Origin, writer: DatasetWriter) -> None:
         self.ledger = Ledger()
         self.seen = 0  # rows inside the split that were read
         self._spec = spec
         self._origin = origin
+        self._writer = writer  # has the chunks before, unless they are shuffled when all are made
         self._events = events
         self._cache = PartCache(request, events)
         self.mapping = Mapping(spec, request.code_root, origin.where)
@@ -179,7 +180,7 @@ class _Work:
             self._earlier[manner] = Earlier(self._cache.earlier(), manner)
         directory = self._staging / str(self._directories)
         self._directories += 1
-        part, copied = make_part(directory, raw, self.mapping, self._earlier[manner])
+        part, copied = make_part(directory, raw, self.mapping, self._earlier[manner], self._writer.kind)
         name = self._name(raw)
         hashed = (part.file, PREFIX + part.file.stem) if part.rows else None
         files = self._cache.keep(name, directory, part.rows, copied, hashed)
