@@ -16,10 +16,11 @@ import numpy as np
 
 from tunekit.data.chunk import Where, portion
 from tunekit.data.formats.choose import Choice
-from tunekit.data.partcache import CHUNK, PartCache
+from tunekit.data.partcache import PartCache
 from tunekit.data.rowset import DatasetWriter, map_table
 from tunekit.data.speed import Speed
-from tunekit.hashing import PREFIX, digest_of
+from tunekit.hashing import PREFIX
+from tunekit.parts import chunk_name
 from tunekit.protocol import Events, Request
 from tunekit.steps.dataset.mapping import Mapping
 from tunekit.steps.dataset.origin import Origin
@@ -153,7 +154,7 @@ class _Work:
 
     def _name(self, raw: Raw) -> str:
         """What the rows of a chunk are made from, beside the settings."""
-        return digest_of([raw.digest, self.mapping.manner], CHUNK)
+        return chunk_name(raw.digest, self.mapping.manner)
 
     def _found(self, raw: Raw) -> RowPart | None:
         name = self._name(raw)
