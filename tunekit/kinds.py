@@ -18,10 +18,10 @@ class Kind(NamedTuple):
     """One room. `version` enters keys: raise it when the same spec would give other bytes. `preload`: which
     imports a worker shares with its siblings (`light`: pyarrow; `torch`: the training stack). `parts`: the input
     roles that are worked on chunk by chunk, each cached on its own; where there is a `spec["items"]`, it is parallel
-    to them. `whole`: fields that say which rows there are and in what order, not what becomes of one: changing them
-    makes no part again. `spreads`: it uses the cores that are free when it starts, at least one. `outputs`: what may
-    stand after `@` in its label. `in_place`: nothing runs, its result is read where it lies and is in no store. `file`:
-    the project's file whose `run` it is."""
+    to them, and a part is what becomes of a chunk that their index lists. `whole`: fields that say which rows there are
+    and in what order, not what becomes of one: changing them makes no part again. `spreads`: it uses the cores
+    that are free when it starts, at least one. `outputs`: what may stand after `@` in its label. `in_place`: nothing
+    runs, its result is read where it lies and is in no store. `file`: the project's file whose `run` it is."""
 
     name: str
     room: str

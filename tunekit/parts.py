@@ -21,6 +21,12 @@ def part_key(base: str, chunk: str) -> str:
     return digest_of([base, chunk], "tunekit/part/2")
 
 
+def chunk_name(rows: str, manner: str) -> str:
+    """What names the rows that a part is made of: their digest, and what of how they are read or taken no setting
+    says (a format of `auto`)."""
+    return digest_of([rows, manner], "tunekit/chunk/1")
+
+
 class Part(NamedTuple):
     """An artifact in the store: its digest, and where its files are. They must not be written to."""
 

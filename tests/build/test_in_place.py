@@ -112,4 +112,5 @@ def test_a_verb_that_looks_for_its_result_says_where_the_files_lie(streamed: Any
 )
 def test_nothing_of_its_tokens_is_kept_to_look_at(streamed: Any, words: list[str]) -> None:
     done = streamed.run("inspect", *words)
-    assert done.code == 2 and "error[streamed]: run:stream makes its tokens while it trains" in done.err
+    said = "error[streamed]: run:stream makes the tokens of dataset:corpus while it trains, and keeps none"
+    assert done.code == 2 and said in done.err and "tunekit inspect dataset:corpus shows the rows" in done.err

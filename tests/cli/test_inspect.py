@@ -51,6 +51,14 @@ model = "model:m"
 data = ["dataset:chat", "dataset:pieces"]
 sequence_len = 64
 overlong = "split"
+[run.stream]
+method = "sft"
+model = "model:m"
+data = ["dataset:pieces"]
+eval_data = ["dataset:chat"]
+streaming = true
+overlong = "split"
+max_steps = 1
 [run.odd]
 method = "sft"
 model = "model:m"
@@ -75,7 +83,8 @@ Path(__file__).with_name("ran").touch()
 def kept(row): return row
 def reward(completions, **_): return [0.0 for _ in completions]
 """
-BUILT = ["dataset:chat", "dataset:prompts", "dataset:numbers", "run:sft#tokens", "run:odd#tokens", "eval:loss#tokens"]
+BUILT = ["dataset:chat", "dataset:prompts", "dataset:numbers", "run:sft#tokens", "run:odd#tokens", "eval:loss#tokens",
+         "run:stream#tokens"]  # fmt: skip
 
 
 def turns(i: int) -> list[dict[str, str]]:
@@ -283,6 +292,16 @@ class TestWithAReader:
         assert body == {**as_json(built, "run:sft#tokens", "--limit", "1"), "label": "run:sft"}
         (found,) = as_json(built, "eval:loss")["datasets"]
         assert found["reader"] == "eval:loss" and found["tokens"]["rows"] == 29
+
+    def test_of_a_stream_what_it_scores_is_shown(self, built):
+        (found,) = as_json(built, "run:stream", "--limit", "1")["datasets"]
+        assert found["subject"]["label"] == "dataset:chat" and found["tokens"]["rows"] == 29
+        said = "dataset:pieces: tokens are made while it trains, and not kept"
+        assert said in looked(built, "run:stream") and said not in looked(built, "dataset:chat", "--with", "run:stream")
+        err = failed(built.run("inspect", "dataset:pieces", "--with", "run:stream"), "streamed")
+        assert "tunekit inspect dataset:pieces shows the rows; --with an eval of it" in err
+        err = failed(built.run("inspect", "dataset:odd", "--with", "run:stream"), "not-read")
+        assert "it reads dataset:chat, dataset:pieces" in err
 
     def test_prompts_are_shown_as_the_template_prints_them(self, built):
         """The weights are not built: the tokenizer is that which they will carry."""

@@ -91,6 +91,7 @@ def test_a_clash_between_chunks_is_named_as_within_one(tmp_path, chunk_rows):
     for rows, where in (
         ([{"a": 1}, {}, {}, {"a": "x"}], "column `a`, row 3: str where earlier rows have int"),
         ([{"a": 0.5}, {}, {"b": 1}, {"a": 2**60 + 1}], "column `a`, row 3: Integer value"),
+        ([{"a": 1}, {}, {"a": "x"}, {"a": 1}], "column `a`, row 2: str where earlier rows have int"),
     ):
         with pytest.raises(ActionError) as e:
             write_dataset(tmp_path / str(len(where)), rows, "rows", chunk_rows)

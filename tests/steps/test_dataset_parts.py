@@ -224,6 +224,16 @@ def test_a_clash_names_the_row_also_between_parts(room, source, text, message):
     assert e.value.slug == "mixed-types" and e.value.message.startswith(message)
 
 
+def test_a_clash_names_the_row_wherever_it_stands_in_its_chunk(room, source):
+    """The first row of a chunk is judged by the rows before the chunk, not by the ones behind it."""
+    for at in range(1, 60):
+        spoilt = rows(60)
+        spoilt[at]["id"] = "x"
+        with pytest.raises(ActionError) as e:
+            room(run, SPEC, {"source": [source({"a.jsonl": lines_of(spoilt)})]}, BASE)
+        assert e.value.message.startswith(f"column `id`, row {at} (a.jsonl): str where earlier rows have int")
+
+
 def test_the_ledger_of_reused_parts_is_the_same(room, source, code):
     code("def f(row):\n    return row if row['id'] % 10 else None\n")
     given = {"source": [source({"a.jsonl": lines_of(rows(100))})]}

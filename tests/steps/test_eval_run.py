@@ -14,6 +14,7 @@ import torch
 
 from tunekit.engine.loading import load_policy
 from tunekit.errors import ActionError
+from tunekit.report.ledger import ledgers
 from tunekit.steps.eval.run import run
 from tunekit.steps.model.run import run as make_model
 
@@ -32,8 +33,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"base": str(root / "m" / "out" / "main"), "tokens": tokens}
 
 
-def evaluate(root: Path, inputs: dict[str, str], **more: Any) -> dict[str, Any]:
-    events = tiny.Recorder()
+def evaluate(root: Path, inputs: dict[str, str], events: tiny.Recorder | None = None, **more: Any) -> dict[str, Any]:
+    events = events or tiny.Recorder()
     req = tiny.request(root, "eval", SPEC | more, **inputs)
     assert run(req, events) == {"main": "main"}
     results: dict[str, Any] = json.loads((Path(req.out) / "main" / "results.json").read_text())
@@ -81,13 +82,32 @@ def test_limit_counts_rows_of_all_datasets(tmp_path: Path, inputs: dict[str, str
 
 
 def test_long_rows_are_split(tmp_path: Path, inputs: dict[str, str]) -> None:
-    results = evaluate(tmp_path, inputs, sequence_len=16)
+    events = tiny.Recorder()
+    results = evaluate(tmp_path, inputs, events, sequence_len=16)
     assert results["rows"] == 14 < results["sequences"]
     assert results["labelled_tokens"] == by_hand(inputs, ROWS[0] + ROWS[1])[1]
+    long = [[i for i, (ids, _) in enumerate(rows) if len(ids) > 16] for rows in ROWS]
+    shown = dict(ledgers(events.settings))  # what `tunekit show` draws
+    assert long[0] and long[1] == [0, 1, 2, 3, 4]
+    for name, numbers in zip(SPEC["data"], long, strict=True):
+        assert shown[name]["split"] == len(numbers) and shown[name]["long_rows"] == numbers
+    assert sum(line["sequences"] for line in shown.values()) == results["sequences"]
+    assert [w["slug"] for w in events.of("warning")] == ["overlong"] * 2
+
+
+def test_rows_behind_the_limit_are_counted(tmp_path: Path, inputs: dict[str, str]) -> None:
+    events = tiny.Recorder()
+    evaluate(tmp_path, inputs, events, limit=4)
+    shown = dict(ledgers(events.settings))
+    assert {name: (line["rows"], line["not_selected"]) for name, line in shown.items()} == {
+        "dataset:a": (9, 5),
+        "dataset:b": (5, 5),
+    }
+    assert events.of("warning") == []
 
 
 def test_nothing_to_score(tmp_path: Path, inputs: dict[str, str]) -> None:
     tokens = tiny.make_tokens(tmp_path / "t", [[([3, 4], [False, False])]])
     with pytest.raises(ActionError) as found:
-        evaluate(tmp_path, inputs | {"tokens": tokens})
+        evaluate(tmp_path, inputs | {"tokens": tokens}, data=["dataset:a"])
     assert found.value.slug == "no-labels"

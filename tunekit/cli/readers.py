@@ -39,16 +39,30 @@ def tokens_of(reader: Found) -> str:
 
 def check_read(planner: Planner, reader: Found, dataset: str) -> None:
     """UsageError `not-read` or `streamed`, before anything is said of what is built."""
-    tokens, own = tokens_of(reader), reader.node.action
-    action = planner.graph.actions[tokens] if tokens else own
-    reads = [edge.action for edge in action.inputs.get("data", [])]
-    if own.spec.get("streaming") and not (tokens and dataset in reads):  # those of `eval_data` are kept
-        message = f"{reader.label} makes its tokens while it trains, and keeps none"
-        hint = "tunekit inspect dataset:NAME shows the rows; --with a run that does not stream, the masks"
+    kept, streamed = _kept(planner, reader), _streamed(reader.node.action)
+    if streamed and (dataset in streamed or not kept) and dataset not in kept:
+        which = dataset or streamed[0]
+        message = f"{reader.label} makes the tokens of {', '.join(streamed)} while it trains, and keeps none"
+        hint = f"tunekit inspect {which} shows the rows; --with an eval of it, or a run that does not stream, the masks"
         raise UsageError(message, slug="streamed", hint=hint)
-    if dataset and dataset not in reads:
-        hint = f"it reads {', '.join(dict.fromkeys(reads)) or 'no dataset'}"
+    if dataset and dataset not in kept:
+        hint = f"it reads {', '.join(dict.fromkeys([*kept, *streamed])) or 'no dataset'}"
         raise UsageError(f"{reader.label} does not read {dataset}", slug="not-read", hint=hint)
+
+
+def _kept(planner: Planner, reader: Found) -> list[str]:
+    """The datasets whose rows, or tokens of them, lie in the store for the reader; of a stream those of `eval_data`."""
+    tokens, own = tokens_of(reader), reader.node.action
+    if not tokens and own.spec.get("streaming"):
+        return []
+    action = planner.graph.actions[tokens] if tokens else own
+    return [edge.action for edge in action.inputs.get("data", [])]
+
+
+def _streamed(action: Action) -> list[str]:
+    """The datasets of which the reader makes tokens as it goes."""
+    edges = action.inputs.get("data", []) if action.spec.get("streaming") else []
+    return list(dict.fromkeys(edge.action.partition("#")[0] for edge in edges))
 
 
 def with_reader(planner: Planner, reader: Found, dataset: str) -> list[Shown]:
@@ -59,11 +73,17 @@ def with_reader(planner: Planner, reader: Found, dataset: str) -> list[Shown]:
         return _as_they_are(planner, reader, dataset)
     found = find(planner, tokens)
     record = need_record(found)
-    made = of_tokens(planner, reader, record, dataset, earlier(found, record))
+    made = of_tokens(planner, reader, record, dataset, earlier(found, record) + _not_shown(reader, dataset))
     if not made:
         message = f"{tokens} was built before {reader.label} read {dataset}"
         raise UsageError(message, slug="not-built", hint=f"tunekit build {tokens}")
     return made
+
+
+def _not_shown(reader: Found, dataset: str) -> list[str]:
+    """A remark, if all that the reader reads is asked for, and some of it is a stream."""
+    streamed = [] if dataset else _streamed(reader.node.action)
+    return [f"{', '.join(streamed)}: tokens are made while it trains, and not kept"] if streamed else []
 
 
 def of_tokens(

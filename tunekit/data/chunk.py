@@ -104,18 +104,19 @@ def mixed_types(column: str, why: str, where: str) -> ActionError:
 # -- making one ----------------------------------------------------------------------------------
 
 
-def compose(new: Fresh, picks: list[Pick], where: Where) -> pa.Table:
-    """One chunk of all these rows. `places` of all together are 0 … n - 1.
+def compose(new: Fresh, picks: list[Pick], where: Where, before: Kind = EMPTY) -> pa.Table:
+    """One chunk of all these rows. `places` of all together are 0 … n - 1. `before`: what the dataset's rows in front
+    of it have; only errors ask for it.
 
     Raises ActionError (`mixed-types`) naming the first row that does not fit, and for what Arrow cannot hold.
     """
     kinds, of_row = _all_kinds(new, picks)
     kind = EMPTY
-    for number in _first_of_each(of_row):
-        try:
+    try:
+        for number in _first_of_each(of_row):
             kind = join(kind, kinds[of_row[number]])
-        except Mismatch:
-            raise mixed_types(*clash(kind, kinds[of_row[number]]), where(number)) from None
+    except Mismatch:
+        raise first_clash(before, kinds, of_row, where) from None
     copied, restored = [], []
     for pick in picks:
         same, others = _as_stored(pick, kind)
@@ -132,6 +133,17 @@ def compose(new: Fresh, picks: list[Pick], where: Where) -> pa.Table:
     if (order[:-1] > order[1:]).any():
         table = gathered([table], np.zeros(len(order), np.int64), order)
     return _with_kinds(table, kinds, of_row)
+
+
+def first_clash(before: Kind, kinds: list[Kind], of_row: Numbers, where: Where) -> ActionError:
+    """The first row that does not fit the rows before it. `kinds[of_row[i]]` is what row i has; they do not all fit."""
+    for number in _first_of_each(of_row):
+        kind = kinds[of_row[number]]
+        try:
+            before = join(before, kind)
+        except Mismatch:
+            return mixed_types(*clash(before, kind), where(number))
+    raise AssertionError("the rows fit")
 
 
 def portion(table: pa.Table, start: int, stop: int, where: Where) -> pa.Table:

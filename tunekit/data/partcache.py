@@ -8,8 +8,6 @@ from pathlib import Path
 from tunekit.parts import Part, earlier, part_key
 from tunekit.protocol import Events, Request
 
-CHUNK = "tunekit/chunk/1"  # domain of what names the rows of a part, beside its settings
-
 
 class PartCache:
     """Tells the controller of every part. Without a store or settings to go by it finds and keeps nothing."""

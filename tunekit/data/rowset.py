@@ -26,13 +26,14 @@ from tunekit.data.chunk import (
     Chunk,
     Where,
     compose,
+    first_clash,
     fresh,
     kind_of_chunk,
     mixed_types,
     row_kinds,
     write_chunk,
 )
-from tunekit.data.columns import EMPTY, Kind, Mismatch, Row, clash, join, schema_of, stored
+from tunekit.data.columns import EMPTY, Kind, Mismatch, Row, join, schema_of, stored
 from tunekit.errors import ActionError
 from tunekit.hashing import PREFIX, hex_of
 
@@ -104,7 +105,7 @@ class DatasetWriter:
         try:
             self.kind = join(self.kind, kind)
         except Mismatch:
-            raise _first_clash(self.kind, table, where) from None
+            raise first_clash(self.kind, *row_kinds(table), where) from None
         self._chunks.append(chunk)
         self._kinds.append(kind)
         self._where.append(where)
@@ -170,20 +171,9 @@ def write_dataset(
         def where(number: int, start: int = start) -> str:
             return f"row {start + number}"
 
-        writer.add(compose(fresh(held, where), [], where), where)
+        writer.add(compose(fresh(held, where), [], where, writer.kind), where)
         first += len(held)
     return writer.finish(shape)
-
-
-def _first_clash(known: Kind, table: pa.Table, where: Where) -> ActionError:
-    """The first row of a chunk that does not fit what earlier chunks hold."""
-    kinds, of_row = row_kinds(table)
-    for number, i in enumerate(of_row.tolist()):
-        try:
-            known = join(known, kinds[i])
-        except Mismatch:
-            return mixed_types(*clash(known, kinds[i]), where(number))
-    raise AssertionError("its rows fit")
 
 
 def as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:

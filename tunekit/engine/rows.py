@@ -11,6 +11,7 @@ import pyarrow as pa
 from tunekit.data.rowset import map_table
 from tunekit.data.tokenset import open_tokens, part_file
 from tunekit.errors import ActionError
+from tunekit.protocol import Events
 
 Overlong = Literal["error", "split", "truncate", "drop"]
 _HINT = 'overlong = "split", "truncate" or "drop" says what is done with them; or raise sequence_len'
@@ -109,7 +110,7 @@ def view_of(
     """
     chunks, starts, stops, numbers = _rows(tokens, item)
     rows = len(chunks)
-    chosen = _strided(min(rows, limit) if limit else rows, weight)
+    chosen = _strided(rows if limit is None else min(rows, limit), weight)
     chunks, starts, stops = chunks[chosen], starts[chosen], stops[chosen]
     long = stops - starts > sequence_len
     selected = len(np.unique(chosen))
@@ -136,6 +137,14 @@ def view_of(
         "labelled_tokens": int(labels.sum()),
     }
     return View(kept, ledger)
+
+
+def warn_of_length(name: str, view: View, sequence_len: int, overlong: Overlong, events: Events) -> None:
+    """A warning, if the length policy changed rows of the dataset."""
+    long = view.ledger.get(DONE.get(overlong, ""), 0)
+    if long:
+        message = f"{name}: {long} rows longer than sequence_len {sequence_len} were {DONE[overlong]}"
+        events.warning("overlong", message, rows=view.ledger["long_rows"])
 
 
 def _rows(tokens: Tokens, item: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -179,10 +188,10 @@ def cut(chunks: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, 
 
 def _labels(tokens: Tokens, spans: np.ndarray) -> np.ndarray:
     """Labels that can be predicted in each span (ordered by chunk): its first token has nothing before it."""
-    numbers, edges = np.unique(spans[:, 0], return_index=True)
+    numbers, edges, sizes = np.unique(spans[:, 0], return_index=True, return_counts=True)
     out = np.zeros(len(spans), np.int64)
-    for number, edge, end in zip(numbers.tolist(), edges, [*edges[1:], len(spans)], strict=True):
-        mine = slice(edge, end)
+    for number, edge, size in zip(numbers.tolist(), edges, sizes, strict=True):
+        mine = slice(edge, edge + size)
         before = tokens.chunks[number].labels_before()
         first, last = spans[mine, 1], spans[mine, 2]
         out[mine] = np.where(last > first, before[last] - before[np.minimum(first + 1, last)], 0)

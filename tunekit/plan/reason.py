@@ -19,7 +19,7 @@ class Reason(NamedTuple):
             "new": "never built",
             "field": f"{name}: {old} → {new}",
             "code": f"{name} edited" if self.old and self.new else (f"{name} added" if self.new else f"{name} removed"),
-            "input": f"{name} changed" + (f": {self.new}" if isinstance(self.new, str) and " of " in self.new else ""),
+            "input": f"{name} changed",
             "package": f"{name}: {old} → {new}",
             "version": f"{name} version {old} → {new}",
             "missing": f"its result is not in the store{': ' + name if name else ''}",

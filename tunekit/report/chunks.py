@@ -11,9 +11,17 @@ def chunks(record: dict[str, Any]) -> str:
     total, made = parts.get("total", 0), parts.get("made", 0)
     if not total:
         return ""
-    every = f"{total} chunk{'s' * (total != 1)}"
     if not made:
-        return f"{every}, none of them changed"
+        return changed(total, 0)
     copied = parts.get("rows_copied", 0)
     rows = f"({parts['rows_made']:,} rows made" + (f", {copied:,} copied)" if copied else ")")
-    return f"{every} {rows}" if made == total and not copied else f"{made} of {every} changed {rows}"
+    return f"{_chunks(total)} {rows}" if made == total and not copied else f"{changed(total, made)} {rows}"
+
+
+def changed(total: int, made: int) -> str:
+    """`3 of 512 chunks changed`."""
+    return f"{made} of {_chunks(total)} changed" if made else f"{_chunks(total)}, none of them changed"
+
+
+def _chunks(total: int) -> str:
+    return f"{total} chunk{'s' * (total != 1)}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tunekit.plan.chunks import chunks_of
 from tunekit.plan.planner import FRESH, Node, Planner
 from tunekit.plan.reason import Reason
+from tunekit.report.chunks import changed
 
 
 def show_plan(planner: Planner, labels: list[str], *, as_json: bool, fresh: bool = False) -> int:
@@ -22,7 +24,7 @@ def show_plan(planner: Planner, labels: list[str], *, as_json: bool, fresh: bool
     words = {label: word for label, n in nodes.items() if (word := _word(n)) != FRESH or fresh}
     width = max(map(len, words.values()), default=0)
     for label, word in words.items():
-        print(f"  {word:<{width}}  {label}{_because(nodes[label])}")
+        print(f"  {word:<{width}}  {label}{_because(planner, nodes[label])}")
     return 0
 
 
@@ -31,8 +33,11 @@ def _word(node: Node) -> str:
     return "run" if node.run and node.state not in ("blocked", "unlocked") else node.state
 
 
-def _because(node: Node) -> str:
+def _because(planner: Planner, node: Node) -> str:
     texts = reasons(node)
+    found = chunks_of(planner, node)
+    if found and found.changed < found.total:
+        texts.append(changed(*found))
     return f"  ({'; '.join(texts)})" if texts else ""
 
 
@@ -53,6 +58,7 @@ def node_json(planner: Planner, label: str, node: Node) -> dict[str, Any]:
         "key": node.key or None,
         "outputs": node.outputs,
         "reasons": [reason_json(r) for r in node.reasons] if reasons(node) else [],
+        "chunks": found._asdict() if (found := chunks_of(planner, node)) else None,
         "needs": planner.graph.needs(label),
     }
 

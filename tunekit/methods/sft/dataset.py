@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from tunekit.engine.rows import DONE, Held, Tokens, View, view_of
+from tunekit.engine.rows import Held, Tokens, View, view_of, warn_of_length
 from tunekit.errors import ActionError
 from tunekit.methods.sft.spec import Sft
 from tunekit.methods.spec import DataItem, items_of
@@ -47,10 +47,7 @@ def ledger(items: list[DataItem], found: list[View]) -> list[dict[str, Any]]:
 def warn_of_lengths(spec: Sft, items: list[DataItem], found: list[View], events: Events) -> None:
     """A warning for each dataset with rows that the length policy changed."""
     for item, view in zip(items, found, strict=True):
-        long = view.ledger.get(DONE.get(spec.overlong, ""), 0)
-        if long:
-            message = f"{item.dataset}: {long} rows longer than sequence_len {spec.sequence_len} were"
-            events.warning("overlong", f"{message} {DONE[spec.overlong]}", rows=view.ledger["long_rows"])
+        warn_of_length(item.dataset, view, spec.sequence_len, spec.overlong, events)
 
 
 class Documents(Dataset[dict[str, Any]]):

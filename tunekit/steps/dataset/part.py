@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from tunekit.data.arrays import Numbers, fixed, numpy_of
 from tunekit.data.chunk import Chunk, Digests, Pick, compose, digests_of, fresh, write_chunk
+from tunekit.data.columns import EMPTY, Kind
 from tunekit.data.rowset import map_table, read_index, write_index
 from tunekit.data.seen import Seen, spans
 from tunekit.parts import Part
@@ -106,8 +107,11 @@ class Earlier:
         return out
 
 
-def make_part(directory: Path, raw: Raw, mapping: Mapping, earlier: Earlier | None) -> tuple[RowPart, int]:
+def make_part(
+    directory: Path, raw: Raw, mapping: Mapping, earlier: Earlier | None, before: Kind = EMPTY
+) -> tuple[RowPart, int]:
     """Make a part in `directory`; also how many rows were copied. What a killed attempt left there is overwritten.
+    `before`: what the dataset's rows in front of it have; only errors ask for it.
 
     Raises ActionError of the readers, of Mapping, and `mixed-types`.
     """
@@ -131,7 +135,7 @@ def make_part(directory: Path, raw: Raw, mapping: Mapping, earlier: Earlier | No
     places = spans((ends - counts)[missed], counts[missed])
     new = fresh([row for several in made for row in several], lambda n: where(int(places[n])))
     picks = earlier.picks(part, line, ends - counts, counts) if earlier else []
-    chunk = write_chunk(directory, compose(new._replace(places=places), picks, where)) if ends[-1] else None
+    chunk = write_chunk(directory, compose(new._replace(places=places), picks, where, before)) if ends[-1] else None
     _write(directory, f"{raw.manner} {mapping.manner}", digests, counts, chunk)
     files = {file.name: file for file in directory.iterdir()}
     return load_part(files), sum(len(pick.numbers) for pick in picks)

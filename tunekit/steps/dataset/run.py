@@ -16,10 +16,11 @@ import numpy as np
 
 from tunekit.data.chunk import Where, portion
 from tunekit.data.formats.choose import Choice
-from tunekit.data.partcache import CHUNK, PartCache
+from tunekit.data.partcache import PartCache
 from tunekit.data.rowset import DatasetWriter, map_table
 from tunekit.data.speed import Speed
-from tunekit.hashing import PREFIX, digest_of
+from tunekit.hashing import PREFIX
+from tunekit.parts import chunk_name
 from tunekit.protocol import Events, Request
 from tunekit.steps.dataset.mapping import Mapping
 from tunekit.steps.dataset.origin import Origin
@@ -46,8 +47,8 @@ def run(request: Request, events: Events) -> dict[str, str]:
     """Write the dataset. Raises ActionError (`map-failed`, `map-result`, `wrong-shape`, `empty-dataset`, …)."""
     spec = msgspec.convert(request.spec, Dataset)
     origin = Origin(request, spec, events.warning)
-    work = _Work(request, events, spec, origin)
     writer = DatasetWriter(Path(request.out) / "main")
+    work = _Work(request, events, spec, origin, writer)
     if spec.shuffle:
         for table, where in shuffled(list(work.pieces(None)), spec.seed, spec.limit):
             work.ledger.kept += writer.add(table, where).rows
@@ -89,11 +90,12 @@ def _where(origin: Origin, first: int, part: RowPart | None = None) -> Where:
 class _Work:
     """One pass over the rows: what is found, what is made, and the ledger of it."""
 
-    def __init__(self, request: Request, events: Events, spec: Dataset, origin: Origin) -> None:
+    def __init__(self, request: Request, events: Events, spec: Dataset, origin: Origin, writer: DatasetWriter) -> None:
         self.ledger = Ledger()
         self.seen = 0  # rows inside the split that were read
         self._spec = spec
         self._origin = origin
+        self._writer = writer  # has the chunks before, unless they are shuffled when all are made
         self._events = events
         self._cache = PartCache(request, events)
         self.mapping = Mapping(spec, request.code_root, origin.where)
@@ -152,7 +154,7 @@ class _Work:
 
     def _name(self, raw: Raw) -> str:
         """What the rows of a chunk are made from, beside the settings."""
-        return digest_of([raw.digest, self.mapping.manner], CHUNK)
+        return chunk_name(raw.digest, self.mapping.manner)
 
     def _found(self, raw: Raw) -> RowPart | None:
         name = self._name(raw)
@@ -179,7 +181,7 @@ class _Work:
             self._earlier[manner] = Earlier(self._cache.earlier(), manner)
         directory = self._staging / str(self._directories)
         self._directories += 1
-        part, copied = make_part(directory, raw, self.mapping, self._earlier[manner])
+        part, copied = make_part(directory, raw, self.mapping, self._earlier[manner], self._writer.kind)
         name = self._name(raw)
         hashed = (part.file, PREFIX + part.file.stem) if part.rows else None
         files = self._cache.keep(name, directory, part.rows, copied, hashed)

@@ -15,7 +15,7 @@ from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import device_names, library_versions
 from tunekit.engine.loading import Loaded, load_policy
 from tunekit.engine.loss import token_loss
-from tunekit.engine.rows import Tokens, view_of
+from tunekit.engine.rows import Tokens, View, view_of, warn_of_length
 from tunekit.engine.saving import write_json
 from tunekit.errors import ActionError
 from tunekit.protocol import Events, Request
@@ -68,8 +68,13 @@ def _load(request: Request) -> Loaded:
 
 def _loss(request: Request, events: Events, spec: Eval, loaded: Loaded) -> dict[str, Any]:
     tokens = Tokens(request.one("tokens").path)
-    spans, rows = _spans(tokens, spec)
-    events.effective(rows=rows, sequences=len(spans))
+    views = _views(tokens, spec)
+    spans = np.concatenate([view.spans for _, view in views])
+    rows = sum(view.ledger["rows"] - view.ledger["not_selected"] for _, view in views)
+    ledger = [{"dataset": label, **view.ledger} for label, view in views]
+    events.effective(ledger={"data": ledger}, rows=rows, sequences=len(spans))
+    for label, view in views:
+        warn_of_length(label, view, spec.sequence_len, "split", events)
     found = token_loss(
         loaded.model,
         tokens,
@@ -91,20 +96,17 @@ def _loss(request: Request, events: Events, spec: Eval, loaded: Loaded) -> dict[
     return figures | ({"bits_per_byte": found.nll / math.log(2) / count} if count else {})
 
 
-def _spans(tokens: Tokens, spec: Eval) -> tuple[np.ndarray, int]:
-    """Sequences of the first `limit` rows of all datasets together, and how many rows those are."""
+def _views(tokens: Tokens, spec: Eval) -> list[tuple[str, View]]:
+    """Sequences of the first `limit` rows of all datasets together, by dataset."""
     left = spec.limit or sum(len(tokens.chunks[n].rows) for item in tokens.items for n in item)
-    spans: list[np.ndarray] = []
-    rows = 0
-    for item in range(len(tokens.items)):
-        if rows == left:
-            break
-        view = view_of(tokens, item, spec.sequence_len, "split", limit=left - rows)
-        rows += view.ledger["rows"] - view.ledger["not_selected"]
-        spans.append(view.spans)
-    if not any(len(s) for s in spans):
+    views: list[tuple[str, View]] = []
+    for item, label in enumerate(spec.data):
+        view = view_of(tokens, item, spec.sequence_len, "split", limit=left)
+        left -= view.ledger["rows"] - view.ledger["not_selected"]
+        views.append((label, view))
+    if not any(len(view.spans) for _, view in views):
         raise ActionError("no token has a label, so there is no loss", slug="no-labels")
-    return np.concatenate(spans), rows
+    return views
 
 
 def _labelled_bytes(tokens: Tokens, spans: np.ndarray, base: Path) -> int:

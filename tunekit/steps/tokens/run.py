@@ -13,7 +13,7 @@ import numpy as np
 
 from tunekit.data.crew import side_by_side
 from tunekit.data.encoder import Encoder
-from tunekit.data.partcache import CHUNK, PartCache
+from tunekit.data.partcache import PartCache
 from tunekit.data.rowset import Dataset, open_dataset
 from tunekit.data.speed import Speed
 from tunekit.data.template import ChatTemplate
@@ -21,7 +21,7 @@ from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
 from tunekit.forms import AUTO, refusal
-from tunekit.hashing import digest_of
+from tunekit.parts import chunk_name
 from tunekit.protocol import Events, Input, Request
 from tunekit.steps.tokens.masking import check_ends, encoder_of, warn_of_reasons, warn_of_templates
 from tunekit.steps.tokens.part import Earlier, PartLedger, load_ledger, make_part
@@ -95,7 +95,7 @@ class _Work:
         """All parts of one dataset."""
         cache = PartCache(self._request, self._events, number)
         keys = [(chunk.digest, msgspec.json.encode(item)) for chunk in dataset.chunk_list]
-        names = [digest_of([digest, item.format], CHUNK) for digest, _ in keys]  # `auto`: the base says no form
+        names = [chunk_name(digest, item.format) for digest, _ in keys]  # `auto`: the base says no form
         firsts = np.cumsum([0, *(chunk.rows for chunk in dataset.chunk_list)]).tolist()
         times = Counter(keys)
         missing: dict[tuple[str, bytes], int] = {}
