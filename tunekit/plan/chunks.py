@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-import msgspec
-
 from tunekit.forms import AUTO
 from tunekit.kinds import kind_of
 from tunekit.parts import chunk_name, part_key
@@ -27,6 +25,8 @@ def chunks_of(planner: Planner, node: Node) -> Chunks | None:
     index of each dataset, and no row."""
     if not node.run or not node.bases or "items" not in node.action.spec:
         return None
+    import msgspec  # 30 ms, which a plan of nothing does not pay
+
     kind = kind_of(node.action.kind)
     (role,) = kind.parts
     items = msgspec.convert(node.action.spec, kind.spec_type()).items
