@@ -212,12 +212,21 @@ def test_revisions_and_files_that_are_not_there(hub, gsm, tmp_path):
     assert refused(put, block._replace(revision="main"), tmp_path / "out3").slug == "bad-revision"
 
 
+def test_a_cache_that_cannot_be_used(hub, gsm, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "file/hub"))
+    found = refused(pin, "hf:datasets/org/gsm", tmp_path)
+    assert found.slug == "hub-cache" and "HF_HUB_CACHE" in found.hint
+
+
 def test_no_hub_at_all(hub, gsm, tmp_path, monkeypatch):
     block = pin("hf:datasets/org/gsm#main/train-0.parquet", tmp_path)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    for call in (lambda: pin("hf:datasets/org/gsm", tmp_path), lambda: put(block, tmp_path / "out")):
-        found = refused(call)
-        assert found.slug == "hub-unreachable" and "HF_ENDPOINT" in found.hint
+    found = refused(pin, "hf:datasets/org/gsm", tmp_path)
+    assert found.slug == "hub-unreachable" and "HF_ENDPOINT" in found.hint
+    assert hub.waits == [1, 2], "it gives up soon"
+    assert refused(put, block, tmp_path / "out").slug == "hub-unreachable"
+    assert sum(hub.waits) < 30, "what the library has tried again is not tried again"
     monkeypatch.setenv("HF_ENDPOINT", hub.base)
     hub.failures["/api/"] = [(200, {"Content-Type": "text/html"})]
     assert refused(pin, "hf:datasets/org/gsm", tmp_path).slug == "not-a-hub"

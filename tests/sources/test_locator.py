@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tunekit.errors import SourceError
-from tunekit.sources.locator import Locator, parse_locator, used_as
+from tunekit.sources.locator import Locator, as_locked, parse_locator, used_as
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,12 @@ def test_refused(text, slug):
 )
 def test_what_a_repository_is_used_as(text, kind, wanted):
     assert used_as(text, kind) == wanted
+
+
+def test_what_is_written_finds_what_is_locked():
+    known = ["hf:datasets/o/n", "hf:o/m", "hf:tokenizers/o/m", "pypi:x"]
+    assert as_locked("hf:o/n", known) == "hf:datasets/o/n"
+    assert as_locked("pypi:x", known) == "pypi:x"
+    assert as_locked("hf:tokenizers/o/m", known) == "hf:tokenizers/o/m"
+    assert as_locked("hf:o/m", known) == "hf:o/m", "two uses of one repository: each is named by what the lock says"
+    assert as_locked("hf:o/x", known) == "hf:o/x"

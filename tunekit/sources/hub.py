@@ -1,6 +1,6 @@
 """A Hugging Face hub, spoken to through `huggingface_hub`, with its cache, endpoint, login and offline mode.
 
-The library retries most requests itself and honours `Retry-After`; what it leaves alone is retried here. Every failure
+The library retries many requests itself and honours `Retry-After`; what it leaves alone is retried here. Every failure
 is a SourceError with a name. The token is the library's business: it is never read, kept or written here.
 """
 
@@ -20,6 +20,7 @@ from tunekit.sources.hub_errors import Try, named, trouble
 from tunekit.sources.locator import Locator
 
 TRIES = 5
+FILE_TRIES = 3  # of a download, which the library has resumed by then
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _OFF = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _PLACES = ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH")
@@ -105,7 +106,7 @@ class Hub:
             tree = self._api.list_repo_tree(name, repo_type=kind, revision=commit, recursive=True)
             return [_listed(item) for item in tree if isinstance(item, RepoFile)]
 
-        return self._ask(ask)
+        return self._ask(ask, tries=1)  # each page was tried again by the library
 
     def file(self, commit: str, path: str, again: bool = False) -> Path:
         """A file of a commit in the hub's cache, fetched if it is not there. `again`: fetched anyway."""
@@ -122,18 +123,18 @@ class Hub:
                 tqdm_class=_bar(self._progress),
             )
 
-        return Path(self._ask(ask, path))
+        return Path(self._ask(ask, path, FILE_TRIES))
 
-    def _ask(self, request: Callable[[], _T], path: str = "") -> _T:
+    def _ask(self, request: Callable[[], _T], path: str = "", tries: int = TRIES) -> _T:
         """The answer to a request, which is sent again after a failure that may pass."""
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, tries + 1):
             try:
                 return request()
             except Exception as e:
                 found = trouble(e, attempt)
                 if found is None:
                     raise
-                if found.wait is None or attempt == TRIES:
+                if found.wait is None or attempt == tries:
                     raise self._told(found, path) from e
                 time.sleep(found.wait)
         raise AssertionError("unreachable")

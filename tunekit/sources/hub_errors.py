@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from tunekit.diskspace import ran_out
 from tunekit.errors import SourceError
 
 LONGEST_WAIT = 60  # seconds: a hub that asks for more is reported, not waited for
 _FIRST_WAIT = 0.5  # seconds, doubled each time
+_BROKEN = 3  # connections that fail before the network is said to be down
 
 
 class Try(NamedTuple):
@@ -33,12 +35,14 @@ def trouble(error: Exception, attempt: int) -> Try | None:
         return _refused(error, attempt)
     if isinstance(error, errors.FileMetadataError):
         return Try("not-a-hub", str(error).split(". ")[0])
-    again = _FIRST_WAIT * 2**attempt
+    again = _FIRST_WAIT * 2**attempt if attempt < _BROKEN else None
     if isinstance(error, httpx2.TransportError):
         return Try("hub-unreachable", f"{type(error).__name__}: {error}".rstrip(": "), again)
     if type(error) is OSError and "Consistency check failed" in str(error):
         return Try("hub-unreachable", "the connection was cut", again)
-    if isinstance(error, (ValueError, KeyError, TypeError)):  # an answer that is not what a hub says
+    if isinstance(error, OSError) and error.errno and not ran_out(error):
+        return Try("hub-cache", str(error))
+    if isinstance(error, (ValueError, KeyError, TypeError, httpx2.InvalidURL)):  # an answer that is not what a hub says
         return Try("not-a-hub", f"{type(error).__name__}: {error}".split("\n")[0])
     return None
 
@@ -116,6 +120,10 @@ def named(slug: str, why: str, source: str, kind: str, name: str, endpoint: str,
         "not-a-hub": (
             f"`{source}`: {endpoint} does not answer as a hub does ({why})",
             "check HF_ENDPOINT, and whether a proxy answers in its place",
+        ),
+        "hub-cache": (
+            f"`{source}`: the hub's cache on this machine cannot be used ({why})",
+            "HF_HUB_CACHE (or HF_HOME) names a folder that you may write to",
         ),
         "offline": (
             f"{file}`{source}` {why}, and the network is not to be used",

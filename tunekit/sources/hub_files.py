@@ -1,4 +1,4 @@
-"""Which files of a hub repository a source means: only those that tunekit reads. Pure: a listing in, names out.
+"""Which files of a hub repository a source means: only what a target is made of. Pure: a listing in, names out.
 
 `#path` that names one file or is a glob: exactly what it names. Otherwise (a folder, or no `#path`: the root), by use:
 

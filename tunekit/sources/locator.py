@@ -81,6 +81,12 @@ def used_as(source: str, kind: str) -> str:
     return f"hf:{prefix}{name}"
 
 
+def as_locked(source: str, known: list[str]) -> str:
+    """The only one of the lock's sources that `source`, as written in TOML, can mean; else `source` itself."""
+    found = {used_as(source, kind) for kind in ("", *_PREFIX)} & set(known)
+    return found.pop() if len(found) == 1 else source
+
+
 def _hf(source: str, rest: str) -> Locator:
     name, revision, fragment = _three(source, rest, _HUB_EXAMPLE)
     if not _REPOSITORY.match(name) or "--" in name or ".." in name or name.endswith(".git"):
