@@ -7,12 +7,17 @@ import http.server
 import io
 import os
 import ssl
+import sys
 import tarfile
 import threading
+import time
+import types
 import zipfile
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for hub_server
 
 
 def make_wheel(files: dict[str, str | bytes]) -> bytes:
@@ -148,5 +153,25 @@ def packages(tmp_path: Path, no_pip: pytest.MonkeyPatch) -> Packages:
 def index(no_pip: pytest.MonkeyPatch):
     server = Index()
     no_pip.setenv("PIP_INDEX_URL", server.base + "/simple")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A hub of our own, and a user with an empty cache and no login. Waits are written down, not waited."""
+    from hub_server import HubServer
+
+    for name in list(os.environ):
+        if name.startswith(("HF_", "HUGGING", "TRANSFORMERS_OFFLINE")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    server = HubServer()
+    monkeypatch.setenv("HF_ENDPOINT", server.base)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    quick = types.SimpleNamespace(**{**vars(time), "sleep": server.waits.append})
+    for module in ("huggingface_hub.utils._http", "huggingface_hub.file_download", "tunekit.sources.hub"):
+        monkeypatch.setattr(module + ".time", quick)
     yield server
     server.close()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tunekit.errors import SourceError
-from tunekit.sources.locator import Locator, parse_locator
+from tunekit.sources.locator import Locator, as_locked, parse_locator, used_as
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,10 @@ from tunekit.sources.locator import Locator, parse_locator
         ("pypi:a.b-c_d@1!2.0+x#in/side/*.txt", Locator("pypi", "a.b-c_d", "1!2.0+x", "in/side/*.txt")),
         ("pypi:x#folder/", Locator("pypi", "x", "", "folder")),
         ("pypi:x#a@b.txt", Locator("pypi", "x", "", "a@b.txt")),
+        ("hf:Qwen/Qwen2.5-1.5B", Locator("hf", "Qwen/Qwen2.5-1.5B")),
+        ("hf:o/n@refs/pr/1#a/*.parquet", Locator("hf", "o/n", "refs/pr/1", "a/*.parquet")),
+        ("hf:datasets/o/n@v1", Locator("hf", "datasets/o/n", "v1")),
+        ("hf:tokenizers/o/n#sub/", Locator("hf", "tokenizers/o/n", "", "sub")),
     ],
 )
 def test_parts(text, wanted):
@@ -41,7 +45,21 @@ def test_parts(text, wanted):
         ("pypi:../x", "source-syntax"),
         ("pypi:x[extra]", "source-syntax"),
         ("make:gen.py:rows", "source-no-pin"),
-        ("hf:openai/gsm8k", "source-not-yet"),
+        ("hf:", "source-syntax"),
+        ("hf:gpt2", "source-syntax"),
+        ("hf:datasets/squad", "source-syntax"),
+        ("hf:datasets/squad/x/y", "source-syntax"),
+        ("hf:spaces/org/name", "source-syntax"),
+        ("hf:org/a--b", "source-syntax"),
+        ("hf:org/x..y", "source-syntax"),
+        ("hf:org/x.git", "source-syntax"),
+        ("hf:org/\u00e9", "source-syntax"),
+        ("hf:org/name@", "source-syntax"),
+        ("hf:org/name@a..b", "source-syntax"),
+        ("hf:org/name@a b", "source-syntax"),
+        ("hf:org/name#", "source-syntax"),
+        ("hf:org/name#../x", "source-syntax"),
+        ("hf://org/name", "source-syntax"),
         ("git:somewhere", "source-not-yet"),
         ("npm:@scope/name@1", "source-not-yet"),
         ("https://host/x", "source-not-yet"),
@@ -55,6 +73,31 @@ def test_refused(text, slug):
     assert caught.value.slug == slug
     assert caught.value.hint
     if slug == "source-not-yet":
-        assert "`path:` and `pypi:`" in caught.value.hint
+        assert "`path:`, `pypi:` and `hf:`" in caught.value.hint
     if slug == "unknown-scheme":
         assert "pypi" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "wanted"),
+    [
+        ("hf:o/n@v#x", "dataset", "hf:datasets/o/n@v#x"),
+        ("hf:o/n", "tokenizer", "hf:tokenizers/o/n"),
+        ("hf:o/n", "model", "hf:o/n"),
+        ("hf:datasets/o/n", "dataset", "hf:datasets/o/n"),
+        ("hf:tokenizers/o/n", "dataset", "hf:tokenizers/o/n"),
+        ("pypi:o", "dataset", "pypi:o"),
+        ("path:hf:o/n", "tokenizer", "path:hf:o/n"),
+    ],
+)
+def test_what_a_repository_is_used_as(text, kind, wanted):
+    assert used_as(text, kind) == wanted
+
+
+def test_what_is_written_finds_what_is_locked():
+    known = ["hf:datasets/o/n", "hf:o/m", "hf:tokenizers/o/m", "pypi:x"]
+    assert as_locked("hf:o/n", known) == "hf:datasets/o/n"
+    assert as_locked("pypi:x", known) == "pypi:x"
+    assert as_locked("hf:tokenizers/o/m", known) == "hf:tokenizers/o/m"
+    assert as_locked("hf:o/m", known) == "hf:o/m", "two uses of one repository: each is named by what the lock says"
+    assert as_locked("hf:o/x", known) == "hf:o/x"

@@ -49,8 +49,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _upgrades(asked: list[str] | None, known: list[str]) -> list[str]:
+    from tunekit.sources.locator import as_locked
+
     if asked is None:
         return []
+    asked = [as_locked(source, known) for source in asked]
     for source in asked:
         if source not in known:
             hint = nearest(source, known) or "this project has no source that needs a pin"

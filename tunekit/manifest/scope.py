@@ -15,7 +15,7 @@ from tunekit.label import Label, parse_label
 from tunekit.manifest.convert import Place
 from tunekit.manifest.project import Manifest, Target
 from tunekit.sources.files import files_of_path
-from tunekit.sources.locator import parse_locator
+from tunekit.sources.locator import parse_locator, used_as
 from tunekit.spec import Spec, plain
 from tunekit.usercode import split_path
 
@@ -95,7 +95,8 @@ class ProjectScope:
         assert self.current is not None
         self.check_source(locator, self.current.place, key)
         step = str(Label(label.kind, label.name, step="fetch"))
-        return self.add(Action(step, "fetch", {"source": locator}, {}, source=locator))
+        pinned = used_as(locator, label.kind)
+        return self.add(Action(step, "fetch", {"source": pinned}, {}, source=pinned))
 
     def code(self, text: str, key: str) -> str:
         file, function = split_path(text)

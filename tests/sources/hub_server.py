@@ -1,0 +1,191 @@
+"""A hub on the loopback interface: repositories with commits, branches, tags and large files, and its failures.
+
+It speaks the part of the hub's protocol that huggingface_hub's own client uses to look up and download.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import threading
+from urllib.parse import unquote, urlsplit
+
+LARGE = (".safetensors", ".parquet", ".bin", ".gguf")  # what `git lfs track` would name
+
+
+class Repo:
+    """`commits`: sha → path → bytes. `refs`: branch or tag → sha."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.commits: dict[str, dict[str, bytes]] = {}
+        self.refs: dict[str, str] = {}
+        self.gated = False
+
+    def commit(self, files: dict[str, str | bytes], *refs: str) -> str:
+        body = {path: data.encode() if isinstance(data, str) else data for path, data in files.items()}
+        sha = hashlib.sha1(f"{len(self.commits)}{sorted(body.items())}".encode()).hexdigest()
+        self.commits[sha] = body
+        for ref in ("main", *refs):
+            self.refs[ref] = sha
+        return sha
+
+
+def git_name(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+class HubServer:
+    """`add("datasets/org/name")`. `failures`: statuses for the next requests whose path holds the key, with headers."""
+
+    def __init__(self) -> None:
+        self.repos: dict[str, Repo] = {}
+        self.moved: dict[str, str] = {}  # old name → new name, both as in `repos`
+        self.failures: dict[str, list[tuple[int, dict[str, str]]]] = {}
+        self.replaced: dict[str, bytes] = {}  # path → what is served in its place, under the same commit
+        self.cuts = 0  # how many of the next downloads break in the middle
+        self.token = ""  # what private repositories ask for
+        self.private: set[str] = set()
+        self.page = 1000  # entries in one page of a listing
+        self.requests: list[tuple[str, str, str]] = []  # method, path, Range
+        self.tokens: list[str] = []
+        self.waits: list[float] = []  # what the client waited, where a test writes it down
+        hub = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                hub.serve(self)
+
+            do_HEAD = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
+        self.thread.start()
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def add(self, name: str) -> Repo:
+        self.repos[name] = Repo(name)
+        return self.repos[name]
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+    # -- answering ---------------------------------------------------------------------------
+
+    def serve(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        url = urlsplit(request.path)
+        path = url.path
+        self.requests.append((request.command, unquote(path), request.headers.get("Range", "")))
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.tokens += [token] if any(name in path for name in self.repos) else []
+        for key, statuses in self.failures.items():
+            if key in f"{request.command} {unquote(path)}" and statuses:
+                status, headers = statuses.pop(0)
+                return self._answer(request, status, b"no", headers)
+        if path.startswith("/api/"):
+            return self._api(request, path.removeprefix("/api/"), url.query, token)
+        return self._resolve(request, path.removeprefix("/"), token)
+
+    def _repo(self, request: http.server.BaseHTTPRequestHandler, name: str, token: str) -> Repo | None:
+        repo = self.repos.get(name)
+        if repo is None or (name in self.private and token != self.token):
+            error = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
+            self._answer(request, 404 if token else 401, b"", error)
+            return None
+        return repo
+
+    def _api(self, request: http.server.BaseHTTPRequestHandler, path: str, query: str, token: str) -> None:
+        if path.count("/") < 2:  # what the client asks of a hub beside the protocol
+            return self._answer(request, 404, b"", {})
+        kind, org, name, *rest = path.split("/")
+        full = ("datasets/" if kind == "datasets" else "") + f"{org}/{name}"
+        if full in self.moved:
+            new = "/".join(["/api", kind, self.moved[full].removeprefix("datasets/"), *rest])
+            return self._answer(request, 307, b"", {"Location": new})
+        repo = self._repo(request, full, token)
+        if repo is None:
+            return None
+        revision = unquote(rest[1]) if len(rest) > 1 else "main"
+        sha = repo.refs.get(revision, revision)
+        if sha not in repo.commits:
+            error = {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}
+            return self._answer(request, 404, b"", error)
+        if rest[:1] == ["tree"]:
+            return self._tree(request, repo.commits[sha], query)
+        body = {"id": repo.name.removeprefix("datasets/"), "sha": sha, "private": False, "tags": [], "siblings": []}
+        return self._answer(request, 200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def _tree(self, request: http.server.BaseHTTPRequestHandler, files: dict[str, bytes], query: str) -> None:
+        entries: list[dict[str, object]] = [
+            {"type": "directory", "path": folder, "oid": "0" * 40, "size": 0}
+            for folder in sorted({p.rpartition("/")[0] for p in files} - {""})
+        ]
+        for path, data in sorted(files.items()):
+            entry: dict[str, object] = {"type": "file", "path": path, "size": len(data), "oid": git_name(data)}
+            if path.endswith(LARGE):
+                entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+                entry["oid"] = "1" * 40  # git's name of the pointer
+            entries.append(entry)
+        start = int(dict(p.split("=") for p in query.split("&") if "=" in p).get("cursor", "0"))
+        headers = {"Content-Type": "application/json"}
+        if start + self.page < len(entries):
+            place = f"{self.base}{urlsplit(request.path).path}?recursive=true&cursor={start + self.page}"
+            headers["Link"] = f'<{place}>; rel="next"'
+        self._answer(request, 200, json.dumps(entries[start : start + self.page]).encode(), headers)
+
+    def _resolve(self, request: http.server.BaseHTTPRequestHandler, path: str, token: str) -> None:
+        name, _, rest = path.partition("/resolve/")
+        if name in self.moved:
+            return self._answer(request, 307, b"", {"Location": f"/{self.moved[name]}/resolve/{rest}"})
+        repo = self._repo(request, name, token)
+        if repo is None:
+            return None
+        revision, _, file = rest.partition("/")
+        sha, file = repo.refs.get(unquote(revision), revision), unquote(file)
+        if repo.gated:
+            error = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}
+            return self._answer(request, 403, b"", error)
+        if sha not in repo.commits or file not in repo.commits[sha]:
+            code = "EntryNotFound" if sha in repo.commits else "RevisionNotFound"
+            return self._answer(request, 404, b"", {"X-Error-Code": code})
+        true = repo.commits[sha][file]
+        data = self.replaced.get(file, true)
+        headers = {"X-Repo-Commit": sha, "ETag": f'"{git_name(true)}"', "Accept-Ranges": "bytes"}
+        if file.endswith(LARGE):
+            headers["X-Linked-Etag"] = f'"{hashlib.sha256(true).hexdigest()}"'
+            headers["X-Linked-Size"] = str(len(data))
+        return self._answer(request, 200, data, headers)
+
+    def _answer(
+        self, request: http.server.BaseHTTPRequestHandler, status: int, data: bytes, headers: dict[str, str]
+    ) -> None:
+        wanted = request.headers.get("Range", "")
+        if status == 200 and wanted.startswith("bytes="):
+            start = int(wanted.removeprefix("bytes=").partition("-")[0])
+            headers = headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+            status, data = 206, data[start:]
+        request.send_response(status)
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        if request.command == "HEAD":
+            return
+        if self.cuts and "/resolve/" in request.path and status in (200, 206):
+            self.cuts -= 1
+            data = data[: len(data) // 2]
+            request.close_connection = True
+        request.wfile.write(data)
+        request.wfile.flush()
