@@ -118,7 +118,10 @@ class Encoder:
 
     def _encodings(self, batch: _Batch) -> list[Encoding]:
         texts = [text.marked.text for text, _ in batch]
-        return self.vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
+        tokenizer = self.vocabulary.tokenizer
+        if any(text.marked.spans for text, _ in batch):
+            return tokenizer.encode_batch(texts, add_special_tokens=False)
+        return tokenizer.encode_batch_fast(texts, add_special_tokens=False)  # without offsets, which nobody asks for
 
     def _labelled(self, batch: _Batch, encodings: Future[list[Encoding]]) -> Iterator[Encoded]:
         for (text, number), encoding in zip(batch, encodings.result(), strict=True):

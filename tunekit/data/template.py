@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import jinja2
 from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tunekit.data.instrument import Generation, Recorder, Step, instrument, prompt_is_fixed
+from tunekit.data.sandbox import Sandbox
 from tunekit.errors import ActionError
 
 TEMPLATE_DAY = datetime(2024, 7, 26)
@@ -53,7 +53,7 @@ class ChatTemplate:
         self.text = text
         self.tokens = tokens
         self.read_clock = False  # whether any rendering asked for the date
-        env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+        env = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
         env.filters["tojson"] = _tojson
         env.globals["raise_exception"] = _raise_exception
         env.globals["strftime_now"] = self._strftime_now
