@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,28 @@ def test_the_nursery_has_not_read_the_hubs_settings_before_the_fetch():
     script += "import tunekit.worker, tunekit.steps.fetch.run; print('huggingface_hub' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stdout + done.stderr
+
+
+@pytest.mark.torch
+def test_a_model_and_its_tokenizer_from_a_hub_are_the_ones_that_were_put_there(place, hub):
+    """A model made here, served with what a repository has beside it, and built from there: the same bytes."""
+    config = '{ model_type = "llama", hidden_size = 16, intermediate_size = 32, num_hidden_layers = 1, '
+    config += "num_attention_heads = 2, num_key_value_heads = 2, tie_word_embeddings = true }"
+    made = f'[tokenizer.t]\ndata = ["dataset:train"]\nvocab_size = 280\n[model.made]\nconfig = {config}\n'
+    (place.root / "tunekit.toml").write_text(TOML + made + 'tokenizer = "tokenizer:t"\n')
+    place.run("build", "model:made")
+    place.run("export", "model:made", str(place.home / "made"))
+    files = {p.name: p.read_bytes() for p in (place.home / "made").iterdir() if p.is_file()}
+    assert "model.safetensors" in files
+    hub.add("org/tiny").commit({**files, "pytorch_model.bin": b"\x80\x04", "modeling.py": "raise SystemExit(1)"})
+    more = '[model.fetched]\nsource = "hf:org/tiny"\n[tokenizer.fetched]\nsource = "hf:org/tiny"\n'
+    (place.root / "tunekit.toml").write_text(TOML + made + 'tokenizer = "tokenizer:t"\n' + more)
+    place.run("build", "tokenizer:fetched")
+    asked = [path for method, path, _ in hub.requests if method == "GET" and "/org/tiny/resolve" in path]
+    assert asked and not any(path.endswith((".safetensors", ".bin", ".py")) for path in asked)
+    place.run("build", "model:fetched")
+    outputs = {n["label"]: n["outputs"] for n in json.loads(place.run("plan", "--json"))["actions"]}
+    assert outputs["model:fetched"] == outputs["model:made"]
+    fetched = Path(place.run("path", "tokenizer:fetched").strip())
+    assert {p.name: p.read_bytes() for p in fetched.iterdir()}.items() <= files.items()
+    assert not any(path.endswith((".bin", ".py")) for _, path, _ in hub.requests)
