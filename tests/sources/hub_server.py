@@ -44,6 +44,7 @@ class HubServer:
         self.moved: dict[str, str] = {}  # old name → new name, both as in `repos`
         self.failures: dict[str, list[tuple[int, dict[str, str]]]] = {}
         self.replaced: dict[str, bytes] = {}  # path → what is served in its place, under the same commit
+        self.lies: dict[str, dict[str, object]] = {}  # path → what its entry in a listing says instead
         self.cuts = 0  # how many of the next downloads break in the middle
         self.token = ""  # what private repositories ask for
         self.private: set[str] = set()
@@ -137,7 +138,7 @@ class HubServer:
             if path.endswith(LARGE):
                 entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
                 entry["oid"] = "1" * 40  # git's name of the pointer
-            entries.append(entry)
+            entries.append(entry | self.lies.get(path, {}))
         start = int(dict(p.split("=") for p in query.split("&") if "=" in p).get("cursor", "0"))
         headers = {"Content-Type": "application/json"}
         if start + self.page < len(entries):

@@ -219,6 +219,21 @@ def test_a_cache_that_cannot_be_used(hub, gsm, tmp_path, monkeypatch):
     assert found.slug == "hub-cache" and "HF_HUB_CACHE" in found.hint
 
 
+@pytest.mark.parametrize("lie", [{"lfs": {"oid": "zz", "size": 1, "pointerSize": 1}}, {"size": -1}, {"size": "x"}])
+def test_a_hub_that_lists_what_cannot_be(hub, gsm, tmp_path, lie):
+    hub.lies["main/test.jsonl"] = lie
+    assert refused(pin, "hf:datasets/org/gsm", tmp_path).slug == "not-a-hub"
+
+
+def test_a_branch_with_slashes_and_a_password_in_the_endpoint(hub, gsm, tmp_path, monkeypatch):
+    other = gsm.commit({"main/test.jsonl": "x\n"}, "refs/pr/1")
+    gsm.commit({"main/test.jsonl": "y\n"})
+    assert pin("hf:datasets/org/gsm@refs/pr/1#main/test.jsonl", tmp_path).revision == other
+    monkeypatch.setenv("HF_ENDPOINT", hub.base.replace("//", "//user:secret@"))
+    found = refused(pin, "hf:datasets/org/nothing", tmp_path)
+    assert found.slug == "repository-not-found" and "secret" not in found.render()
+
+
 def test_no_hub_at_all(hub, gsm, tmp_path, monkeypatch):
     block = pin("hf:datasets/org/gsm#main/train-0.parquet", tmp_path)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 from tunekit.errors import SourceError
-from tunekit.hashing import PREFIX
+from tunekit.hashing import PREFIX, hex_of
 from tunekit.sources.deliver import Progress
 from tunekit.sources.hub_errors import Try, named, trouble
 from tunekit.sources.locator import Locator
@@ -22,6 +22,8 @@ from tunekit.sources.locator import Locator
 TRIES = 5
 FILE_TRIES = 3  # of a download, which the library has resumed by then
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+_MAX_SIZE = 2**63
+_PASSWORD = re.compile(r"//[^/@]*@")
 _OFF = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _PLACES = ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH")
 _T = TypeVar("_T")
@@ -148,7 +150,8 @@ class Hub:
         return self._named(found.slug, found.why, path)
 
     def _named(self, slug: str, why: str, path: str = "") -> SourceError:
-        return named(slug, why, self.source, self.repository.kind, self.repository.name, self._api.endpoint, path)
+        endpoint = _PASSWORD.sub("//", self._api.endpoint)
+        return named(slug, why, self.source, self.repository.kind, self.repository.name, endpoint, path)
 
     def _other_kind(self) -> bool:
         other = "dataset" if self.repository.kind == "model" else "model"
@@ -159,9 +162,15 @@ class Hub:
 
 
 def _listed(file: Any) -> Listed:
-    if file.lfs is not None:
-        return Listed(file.path, file.lfs.size, PREFIX + file.lfs.sha256, file.blob_id)
-    return Listed(file.path, file.size, "", file.blob_id)
+    """ValueError or TypeError if the hub gives no size or digest that could be one: it must not get into a lock."""
+    size = file.size if file.lfs is None else file.lfs.size
+    if not 0 <= size < _MAX_SIZE:
+        raise ValueError(f"size {size} of {file.path!r}")
+    if file.lfs is None:
+        return Listed(file.path, size, "", file.blob_id)
+    sha256 = PREFIX + file.lfs.sha256
+    hex_of(sha256)
+    return Listed(file.path, size, sha256, file.blob_id)
 
 
 def _bar(progress: Progress) -> Any:
