@@ -97,9 +97,6 @@ def test_blocks_are_the_whole(name, texts, data):
 )
 def test_where_texts_are_cut(name, cut):
     pieces = Splicer(TOKENIZERS[name], TEMPLATE, frozenset())._cut(f"x{START}{ODD}{END}")
-    assert (
-        [piece for piece in pieces if piece in TEMPLATE and piece != "x"] == [p for p in pieces[1:] if p in cut] != []
-    )
     assert {token for token in (START, ODD, END) if any(piece.startswith(token) for piece in pieces)} == set(cut)
 
 
