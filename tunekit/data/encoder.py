@@ -7,12 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from tokenizers import Encoding
-
 from tunekit.data.columns import Row
 from tunekit.data.conversation import RowFault, conversation_of
 from tunekit.data.labels import Ends, labels_of
 from tunekit.data.plainrows import Text, completion_of, segments_of, tokens_of
+from tunekit.data.spliced import Spliced, Splicer
 from tunekit.data.template import ChatTemplate
 from tunekit.data.turns import Masks, TrainOn
 from tunekit.data.vocabulary import Vocabulary
@@ -75,6 +74,8 @@ class Encoder:
         if shape not in ("chat", "completion", "segments", "tokens"):
             raise ActionError(f"rows of form `{shape}` have no labels", slug="unknown-form")
         self._masks = Masks(self.template, train_on, roles) if self.template else None
+        printed = self.template.text if self.template and shape == "chat" else ""
+        self._splicer = Splicer(vocabulary.tokenizer, printed, vocabulary.stop_ids)
 
     def encode(self, rows: Iterable[Row], numbers: Iterable[_Number] | None = None) -> Iterator[Encoded]:
         """Each row, in order; what comes of one depends on it alone. `numbers`: what errors call them; default:
@@ -88,7 +89,7 @@ class Encoder:
             return
         # Python prints and labels while the tokenizer, which holds no lock of Python's, is at the next batch.
         with ThreadPoolExecutor(1) as tokenizer:
-            before: tuple[_Batch, Future[list[Encoding]]] | None = None
+            before: tuple[_Batch, Future[list[Spliced]]] | None = None
             for batch in _batches((_at(number, self._text, row), number) for row, number in left):
                 encodings = tokenizer.submit(self._encodings, batch)
                 if before:
@@ -116,18 +117,14 @@ class Encoder:
             return Text(self._masks.of(conversation_of(row)), framed=False, end=False)
         return completion_of(row) if self.shape == "completion" else segments_of(row)
 
-    def _encodings(self, batch: _Batch) -> list[Encoding]:
-        texts = [text.marked.text for text, _ in batch]
-        tokenizer = self.vocabulary.tokenizer
-        if any(text.marked.spans for text, _ in batch):
-            return tokenizer.encode_batch(texts, add_special_tokens=False)
-        return tokenizer.encode_batch_fast(texts, add_special_tokens=False)  # without offsets, which nobody asks for
+    def _encodings(self, batch: _Batch) -> list[Spliced]:
+        return self._splicer.encode([text.marked for text, _ in batch])
 
-    def _labelled(self, batch: _Batch, encodings: Future[list[Encoding]]) -> Iterator[Encoded]:
+    def _labelled(self, batch: _Batch, encodings: Future[list[Spliced]]) -> Iterator[Encoded]:
         for (text, number), encoding in zip(batch, encodings.result(), strict=True):
             yield _at(number, self._encoded, (text, encoding))
 
-    def _encoded(self, pair: tuple[Text, Encoding]) -> Encoded:
+    def _encoded(self, pair: tuple[Text, Spliced]) -> Encoded:
         text, encoding = pair
         labels = labels_of(text.marked, encoding, self._ends)
         made = Encoded(

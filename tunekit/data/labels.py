@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tokenizers import Encoding
-
 from tunekit.data.conversation import RowFault
 from tunekit.data.marked import Marked, Span, trained
+from tunekit.data.spliced import Spliced
 
 
 class Ends(NamedTuple):
@@ -31,7 +30,7 @@ class Labels(NamedTuple):
     ended: int
 
 
-def labels_of(marked: Marked, encoding: Encoding, ends: Ends) -> Labels:
+def labels_of(marked: Marked, encoding: Spliced, ends: Ends) -> Labels:
     """The labels of one row. Raises RowFault (`no-turn-start`)."""
     tokens = _Tokens(marked.text, encoding, ends)
     if not marked.spans:
@@ -50,7 +49,7 @@ def labels_of(marked: Marked, encoding: Encoding, ends: Ends) -> Labels:
 class _Tokens:
     """Tokens of one text, by characters. Several tokens may share a character, and a character may have none."""
 
-    def __init__(self, text: str, encoding: Encoding, ends: Ends) -> None:
+    def __init__(self, text: str, encoding: Spliced, ends: Ends) -> None:
         self.text = text
         self.ids = encoding.ids
         self._at = encoding.char_to_token

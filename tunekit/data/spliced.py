@@ -1,0 +1,120 @@
+"""Texts tokenized block by block. A block begins with a special token, which no text before it merges with, so its
+tokens are the same wherever it stands: a system prompt that comes again is tokenized once. Offsets, a fifth of the
+tokenizer's work, are made of the blocks that a span touches; of another one should somebody ask.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from itertools import pairwise
+
+from tokenizers import AddedToken, Encoding, Tokenizer
+
+from tunekit.data.marked import Marked
+
+_MOST = 1 << 20  # characters
+
+
+class _Block:
+    """`encoding`: with offsets, once somebody wants them."""
+
+    __slots__ = ("encoding", "ids", "text")
+
+    def __init__(self, text: str, ids: list[int], encoding: Encoding | None = None) -> None:
+        self.text, self.ids, self.encoding = text, ids, encoding
+
+
+class Spliced:
+    """One text's tokens, to be asked as an Encoding is."""
+
+    def __init__(self, tokenizer: Tokenizer, blocks: list[_Block]) -> None:
+        self._tokenizer = tokenizer
+        self._blocks = blocks
+        self._starts: list[int] = []  # characters in front of each block
+        self._firsts: list[int] = []  # tokens in front of each block
+        self.ids: list[int] = []
+        at = 0
+        for block in blocks:
+            self._starts.append(at)
+            self._firsts.append(len(self.ids))
+            at += len(block.text)
+            self.ids += block.ids
+
+    def char_to_token(self, at: int) -> int | None:
+        number = bisect_right(self._starts, at) - 1
+        token = self._exact(number).char_to_token(at - self._starts[number])
+        return None if token is None else token + self._firsts[number]
+
+    def token_to_chars(self, token: int) -> tuple[int, int] | None:
+        number = bisect_right(self._firsts, token) - 1
+        found = self._exact(number).token_to_chars(token - self._firsts[number])
+        start = self._starts[number]
+        return None if found is None else (found[0] + start, found[1] + start)
+
+    def _exact(self, number: int) -> Encoding:
+        block = self._blocks[number]
+        if block.encoding is None:
+            block.encoding = self._tokenizer.encode(block.text, add_special_tokens=False)
+        return block.encoding
+
+
+class Splicer:
+    """Tokenizes texts of one template. What comes of a text depends on it alone."""
+
+    def __init__(self, tokenizer: Tokenizer, template: str, stops: frozenset[int]) -> None:
+        """`template`: special tokens that it names are where texts are cut, except for `stops`, which end a turn."""
+        self._tokenizer = tokenizer
+        added = tokenizer.get_added_tokens_decoder()
+        texts = [token.content for token in added.values()]
+        named = [token for id, token in added.items() if token.content in template and id not in stops]
+        openers = [token.content for token in named if _is_safe(token, texts)]
+        self._opener = re.compile("|".join(map(re.escape, openers))) if openers else None
+        self._known: dict[str, _Block] = {}
+        self._held = 0  # characters of blocks that are remembered
+
+    def encode(self, texts: list[Marked]) -> list[Spliced]:
+        """Each text; what `encode_batch` gives for it."""
+        if self._held > _MOST:
+            self._known, self._held = {}, 0
+        cut = [self._cut(marked.text) for marked in texts]
+        wanted: dict[str, bool] = {}  # block → whether its offsets are
+        for marked, blocks in zip(texts, cut, strict=True):
+            start = 0
+            for block in blocks:
+                end = start + len(block)
+                touched = any(span.start <= end and start <= span.end for span in marked.spans)
+                known = self._known.get(block)
+                if known is None or (touched and known.encoding is None):
+                    wanted[block] = touched or wanted.get(block, False)
+                start = end
+        self._learn(wanted)
+        return [Spliced(self._tokenizer, [self._known[block] for block in blocks]) for blocks in cut]
+
+    def _learn(self, wanted: dict[str, bool]) -> None:
+        touched = [block for block, offsets in wanted.items() if offsets]
+        others = [block for block, offsets in wanted.items() if not offsets]
+        for block, found in zip(touched, self._tokenizer.encode_batch(touched, add_special_tokens=False), strict=True):
+            self._known[block] = _Block(block, found.ids, found)
+        for block, found in zip(
+            others, self._tokenizer.encode_batch_fast(others, add_special_tokens=False), strict=True
+        ):
+            self._known[block] = _Block(block, found.ids)
+        self._held += sum(map(len, wanted))
+
+    def _cut(self, text: str) -> list[str]:
+        places = [match.start() for match in self._opener.finditer(text)] if self._opener else []
+        bounds = [0, *(place for place in places if place), len(text)]
+        return [text[start:end] for start, end in pairwise(bounds)]
+
+
+def _is_safe(token: AddedToken, all: list[str]) -> bool:
+    """Whether a text may be cut in front of each such token: it is looked for in the text as it is, takes nothing of
+    what stands around it, and no added token can lie across its beginning."""
+    text = token.content
+    plain = not (token.normalized or token.lstrip or token.rstrip or token.single_word)
+    if not (token.special and plain) or re.match(r"\w|\s", text):  # what such a text begins with may be its neighbour's
+        return False
+    return not any(
+        text.startswith(other[at:]) or other.startswith(text, at) for other in all for at in range(1, len(other))
+    )
