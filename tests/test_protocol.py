@@ -66,6 +66,7 @@ def test_another_protocol_is_refused() -> None:
 
 def test_events_are_numbered_lines(pipe: Pipe) -> None:
     e = pipe.events
+    e.emit("start", pid=1)
     e.progress(1, 1, "row")
     e.metric(3, loss=0.5)
     e.effective(attn="sdpa")
@@ -74,10 +75,10 @@ def test_events_are_numbered_lines(pipe: Pipe) -> None:
     e.gate("g", True, 1.0, "> 0")
     e.flush()
     found = pipe.lines()
-    assert [x["seq"] for x in found] == list(range(1, 7))
+    assert [x["seq"] for x in found] == list(range(1, 8))
     assert {x["v"] for x in found} == {1} and {x["action"] for x in found} == {"run:x"}
-    assert [x["type"] for x in found] == ["progress", "metric", "effective", "part", "warning", "gate"]
-    assert {name: found[3][name] for name in ("item", "chunk", "output", "made", "rows", "copied")} == {
+    assert [x["type"] for x in found] == ["start", "progress", "metric", "effective", "part", "warning", "gate"]
+    assert {name: found[4][name] for name in ("item", "chunk", "output", "made", "rows", "copied")} == {
         "item": 0, "chunk": "sha256:c", "output": "sha256:d", "made": True, "rows": 7, "copied": 5
     }  # fmt: skip
 
@@ -131,7 +132,7 @@ def test_unknown_types_are_bugs_and_other_ranks_are_silent() -> None:
     quiet.emit("done", outputs={})
     with pytest.raises(ValueError, match="unknown event type"):
         quiet.emit("finished")
-    assert len(set(EVENT_TYPES)) == 8
+    assert len(set(EVENT_TYPES)) == 9
 
 
 def test_the_reader_passes_over_what_is_no_event(tmp_path: Path) -> None:

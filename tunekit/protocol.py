@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from tunekit.parts import Shelf
 
 PROTOCOL = 1
-EVENT_TYPES = ("progress", "metric", "effective", "part", "warning", "gate", "error", "done")
-HELD_BACK = ("progress", "effective", "gate")
+EVENT_TYPES = ("start", "progress", "metric", "effective", "part", "warning", "gate", "error", "done")
+HELD_BACK = ("start", "progress", "effective", "gate")
 
 
 class Input(NamedTuple):

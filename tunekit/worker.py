@@ -104,6 +104,7 @@ def child(path: Path, fd: int) -> int:
     try:
         _log_into(path.parent / "log.txt")
         _environment(request, path.parent)
+        events.emit("start", pid=os.getpid())
         outputs = _run(request, events)
     except Exception as e:
         error = _named(e, request)

@@ -114,7 +114,7 @@ def kill_in_training(project: Project, *, whole_build: bool) -> tuple[subprocess
         if event.get("action") == "run:base" and event["type"] == "progress" and event["done"] >= 8:
             step = event["done"]
             break
-    assert step, "the run ended before it could be killed"
+    assert step and pid, "the run ended before it could be killed"
     os.kill(process.pid if whole_build else pid, signal.SIGKILL)
     process.communicate(timeout=60)
     deadline = time.monotonic() + 10
