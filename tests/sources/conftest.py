@@ -9,7 +9,6 @@ import os
 import ssl
 import sys
 import tarfile
-import threading
 import time
 import types
 import zipfile
@@ -17,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for hub_server
+sys.path.insert(0, str(Path(__file__).parent))  # for hub_server and loopback
+from loopback import Loopback
 
 
 def make_wheel(files: dict[str, str | bytes]) -> bytes:
@@ -56,7 +56,7 @@ class Packages:
         return self.folder / filename
 
 
-class Index:
+class Index(Loopback):
     """A PEP 503 index. `files`: filename → bytes; the page of a project lists those that start with its name."""
 
     wheel = staticmethod(make_wheel)
@@ -71,23 +71,7 @@ class Index:
         self.content_type = "text/html"
         self.cuts = 0  # how many of the next downloads break in the middle
         self.requests: list[str] = []
-        index = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                index.serve(self)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
-        self.thread.start()
-
-    @property
-    def base(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
+        super().__init__()
 
     def page(self, project: str) -> bytes:
         links = []
@@ -121,11 +105,6 @@ class Index:
             body = body[: len(body) // 2]
             request.close_connection = True
         request.wfile.write(body)
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture

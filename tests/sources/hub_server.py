@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
-import threading
 from urllib.parse import unquote, urlsplit
+
+from loopback import Loopback
 
 LARGE = (".safetensors", ".parquet", ".bin", ".gguf")  # what `git lfs track` would name
 
@@ -36,8 +37,10 @@ def git_name(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-class HubServer:
+class HubServer(Loopback):
     """`add("datasets/org/name")`. `failures`: statuses for the next requests whose path holds the key, with headers."""
+
+    protocol = "HTTP/1.1"
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
@@ -52,36 +55,11 @@ class HubServer:
         self.requests: list[tuple[str, str, str]] = []  # method, path, Range
         self.tokens: list[str] = []
         self.waits: list[float] = []  # what the client waited, where a test writes it down
-        hub = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                hub.serve(self)
-
-            do_HEAD = do_GET
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
-        self.thread.start()
-
-    @property
-    def base(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
+        super().__init__()
 
     def add(self, name: str) -> Repo:
         self.repos[name] = Repo(name)
         return self.repos[name]
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
     # -- answering ---------------------------------------------------------------------------
 

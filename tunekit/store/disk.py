@@ -39,41 +39,31 @@ def write_new(path: str | Path, data: bytes, tmp: Path) -> bool:
 
 
 @contextlib.contextmanager
-def new_file(path: str, data: bytes) -> Iterator[int]:
-    """A new read-only file that holds `data`, still open: what is left is to flush it."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+def new_file(path: str, data: bytes, mode: int = 0o444, clash: int = os.O_EXCL) -> Iterator[int]:
+    """A file that holds `data`, still open (what is left is to flush it); its folder is made if it is missing.
+    `clash`: what becomes of a file that is there: FileExistsError, or O_TRUNC."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | clash  # `open` would ask the system three more questions
     try:
-        _write(fd, data)
+        fd = os.open(path, flags, mode)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        fd = os.open(path, flags, mode)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(fd, left) :]
         yield fd
     finally:
         os.close(fd)
 
 
-def write_whole(path: str, data: bytes) -> None:
-    """A file that nobody reads yet. `open` asks the system three more questions."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        _write(fd, data)
-    finally:
-        os.close(fd)
-
-
-def _write(fd: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(fd, left) :]
-
-
 def replace(path: str | Path, data: bytes) -> None:
     """Write a cache file atomically (last writer wins). Not fsynced: it can be rebuilt, and its reader checks it."""
-    folder, _, name = str(path).rpartition("/")
-    spare = f"{folder}/.{name}.{os.getpid()}"
+    folder, slash, name = str(path).rpartition("/")
+    spare = f"{folder}{slash}.{name}.{os.getpid()}"
     try:
-        try:
-            write_whole(spare, data)
-        except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
-            write_whole(spare, data)
+        with new_file(spare, data, 0o644, os.O_TRUNC):
+            pass
         os.replace(spare, path)
     except OSError:  # a full disk needs no torn file on top
         with contextlib.suppress(OSError):

@@ -36,12 +36,6 @@ def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]
     body = json.dumps({"schema": SCHEMA, **record}, sort_keys=True, ensure_ascii=False, allow_nan=False)
     spare = f"{folder}/.{record['attempt']}"  # in a folder of its own: half the price of one in the store's `tmp`
     try:
-        os.mkdir(folder)
-    except FileNotFoundError:
-        os.makedirs(folder, exist_ok=True)
-    except FileExistsError:
-        pass
-    try:
         if parts:
             replace(parts_list(store, record), parts.encode())
         with new_file(spare, body.encode()) as fd:
