@@ -112,15 +112,16 @@ def _snapshot(planner: Planner, digests: dict[str, str], data: list[str]) -> tup
 
 
 def _fetch_spec(planner: Planner, source: str, offline: bool) -> dict[str, Any]:
-    from tunekit.sources.hub import users_environment
     from tunekit.sources.path import resolve_path
 
     root, cache = planner.inputs.root, planner.store.root / "archives"
     # a path inside the project is pinned by its own bytes, not by the lock
     block = planner.inputs.lock.sources.get(source) or resolve_path(source, root)
     spec = {"block": block.to_json(), "root": str(root), "cache": str(cache), "offline": offline}
-    if source.startswith("hf:"):  # workers have a hub cache of their own and no network, but not to fetch
-        spec["environment"] = users_environment(offline)
+    if source.startswith("hf:"):
+        from tunekit.sources.hub import users_environment
+
+        spec["environment"] = users_environment(offline)  # other workers have a hub cache of their own, and no network
     return spec
 
 

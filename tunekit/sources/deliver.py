@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tunekit.errors import SourceError
 from tunekit.hashing import PREFIX
@@ -16,6 +16,15 @@ BLOCK = 1 << 20
 
 # done, total, unit: `Events.progress` fits
 Progress = Callable[[int, int, str], None]
+
+
+class Place(NamedTuple):
+    """Where a source is read from. `root`: the project, the only place of `path:`. `cache`: folder of downloaded
+    archives (a hub's files go into the hub's own). `offline`: what is in a cache must do."""
+
+    root: Path
+    cache: Path
+    offline: bool
 
 
 class Readable(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 from tunekit.errors import SourceError
 from tunekit.hashing import sha256_file
 from tunekit.lockfile import FileEntry, SourceBlock, block_of
-from tunekit.sources.deliver import BLOCK, Progress, deliver
+from tunekit.sources.deliver import BLOCK, Place, Progress, deliver
 from tunekit.sources.hub import Hub, Listed, Repository
 from tunekit.sources.hub_files import path_in_repository, wanted
 from tunekit.sources.locator import parse_locator
@@ -17,14 +17,14 @@ from tunekit.sources.locator import parse_locator
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 
-def resolve_hf(source: str, offline: bool, progress: Progress) -> SourceBlock:
+def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
     """Pin a repository: branch or tag → commit, and size and sha256 of every file that is needed.
 
     The hub gives the sha256 of a large file; a small one (its name there is a git sha1) is fetched into the hub's cache
     and hashed. SourceError: those of `Hub` and of `hub_files.wanted`, `hash-mismatch`.
     """
     locator = parse_locator(source)
-    hub = Hub(Repository.of(locator), source, offline, progress)
+    hub = Hub(Repository.of(locator), source, place.offline, progress)
     commit = hub.commit(locator.revision)
     listed = {file.path: file for file in hub.listing(commit)}
     chosen = wanted(
@@ -41,7 +41,7 @@ def resolve_hf(source: str, offline: bool, progress: Progress) -> SourceBlock:
     return block_of(source, commit, None, files)
 
 
-def materialise_hf(block: SourceBlock, out_dir: Path, offline: bool, progress: Progress) -> None:
+def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progress) -> None:
     """Write the block's files as they are at the locked commit: from the hub's cache, or fetched into it.
 
     SourceError: those of `Hub`, `bad-revision`, and `source-changed` where the bytes are not those of the lock.
@@ -57,7 +57,7 @@ def materialise_hf(block: SourceBlock, out_dir: Path, offline: bool, progress: P
     def told(more: int, _total: int, unit: str) -> None:
         progress(min(done + more, total), total, unit)
 
-    hub = Hub(Repository.of(locator), block.source, offline, told)
+    hub = Hub(Repository.of(locator), block.source, place.offline, told)
     for entry in block.files:
         _deliver(hub, block, path_in_repository(locator.fragment, names, entry.path), entry, out_dir)
         done += entry.size

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tunekit.hashing import sha256_file
 from tunekit.lockfile import FileEntry, SourceBlock, block_of
-from tunekit.sources.deliver import Progress, changed, deliver
+from tunekit.sources.deliver import Place, Progress, changed, deliver
 from tunekit.sources.files import files_of_path
 
 HashFile = Callable[[str], str]
@@ -31,9 +31,14 @@ def resolve_path(source: str, root: Path, hash_file: HashFile = sha256_file) -> 
     return block_of(source, "", None, tree_of_path(source, root, hash_file))
 
 
-def materialise_path(block: SourceBlock, out_dir: Path, root: Path, progress: Progress) -> None:
+def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
+    """`resolve_path`."""
+    return resolve_path(source, place.root)
+
+
+def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progress) -> None:
     """Copy the block's files. SourceError `source-changed` if one is gone or has other bytes."""
-    found = dict(files_of_path(block.source, root))
+    found = dict(files_of_path(block.source, place.root))
     total = sum(f.size for f in block.files)
     done = 0
     for entry in block.files:

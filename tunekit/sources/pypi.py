@@ -11,7 +11,7 @@ from tunekit.errors import SourceError, nearest
 from tunekit.lockfile import Archive, FileEntry, SourceBlock, block_of
 from tunekit.sources import download as dl
 from tunekit.sources.archive import Member, members_of, unsafe
-from tunekit.sources.deliver import Progress, changed, deliver, digest_stream
+from tunekit.sources.deliver import Place, Progress, changed, deliver, digest_stream
 from tunekit.sources.index import Candidate, Offer, offer_of, session_of
 from tunekit.sources.locator import Locator, parse_locator
 from tunekit.sources.pip_settings import pip_settings
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
 
-def resolve_pypi(source: str, cache: Path, offline: bool, progress: Progress) -> SourceBlock:
+def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
     """Pin a package: choose the version and the file, fetch it (or find it in the cache), list the used files.
 
     SourceError: `package-not-found`, `version-not-found`, `version-yanked`, `no-release`, `index-unreachable`,
     `offline`, `missing-file`, and those of `download` and `archive`.
     """
     locator = parse_locator(source)
+    _, cache, offline = place
     settings = pip_settings()
     with session_of(settings) as client:
         offer = offer_of(locator.name, client, settings, offline=offline)
@@ -47,12 +48,12 @@ def resolve_pypi(source: str, cache: Path, offline: bool, progress: Progress) ->
     return block_of(source, str(chosen.version), archive, files)
 
 
-def materialise_pypi(block: SourceBlock, out_dir: Path, cache: Path, offline: bool, progress: Progress) -> None:
+def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progress) -> None:
     """Write the block's files from the pinned archive. SourceError: as above, and `source-changed`."""
     if block.archive is None:
         raise SourceError(f"`{block.source}` has no archive in the lock", slug="source-changed", hint="`tunekit lock`")
     locator = parse_locator(block.source)
-    file = dl.cached_archive(cache, block.archive.sha256) or _fetch_pinned(block, locator, cache, offline, progress)
+    file = dl.cached_archive(place.cache, block.archive.sha256) or _fetch_pinned(block, locator, place, progress)
     wanted = {f.path: f for f in block.files}
     total = sum(f.size for f in block.files)
     done = 0
@@ -67,10 +68,11 @@ def materialise_pypi(block: SourceBlock, out_dir: Path, cache: Path, offline: bo
         raise changed(f"`{block.source}`: `{min(wanted)}` is not in `{block.archive.name}`")
 
 
-def _fetch_pinned(block: SourceBlock, locator: Locator, cache: Path, offline: bool, progress: Progress) -> Path:
+def _fetch_pinned(block: SourceBlock, locator: Locator, place: Place, progress: Progress) -> Path:
     """The locked archive, from any index that has it (yanked or not); the lock's sha256 decides."""
     assert block.archive is not None
     pinned = block.archive
+    _, cache, offline = place
     settings = pip_settings()
     problems: list[SourceError] = []
     with session_of(settings) as client:

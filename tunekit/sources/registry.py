@@ -1,14 +1,15 @@
-"""The two verbs of every source, by scheme."""
+"""The two verbs of every source. A scheme is the module of its name here, and its place in `locator.WORKING`."""
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 from tunekit.lockfile import SourceBlock
-from tunekit.sources.deliver import Progress, no_progress
+from tunekit.sources.deliver import Place, Progress, no_progress
 from tunekit.sources.locator import parse_locator
-from tunekit.sources.path import materialise_path, resolve_path
 
 StrPath = str | os.PathLike[str]
 
@@ -18,20 +19,10 @@ def resolve(
 ) -> SourceBlock:
     """Pin `source`: its revision, every used file with size and sha256, and the digest of the artifact they make.
 
-    A package is downloaded (into `<cache>/archives`) if the cache does not have it; a hub's files go into the hub's
-    own cache. `root` is the project, the
-    only place `path:` reads from. SourceError with a slug for everything that can go wrong.
+    `root`, `cache`, `offline`: as in `Place`. SourceError with a slug for everything that can go wrong.
     """
-    scheme = parse_locator(source).scheme
-    if scheme == "path":
-        return resolve_path(source, Path(root))
-    if scheme == "hf":
-        from tunekit.sources.hf import resolve_hf
-
-        return resolve_hf(source, offline, progress)
-    from tunekit.sources.pypi import resolve_pypi
-
-    return resolve_pypi(source, Path(cache), offline, progress)
+    found: SourceBlock = _room(source).resolve(source, Place(Path(root), Path(cache), offline), progress)
+    return found
 
 
 def materialise(
@@ -49,15 +40,8 @@ def materialise(
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
-    scheme = parse_locator(block.source).scheme
-    if scheme == "path":
-        materialise_path(block, out, Path(root), progress)
-        return
-    if scheme == "hf":
-        from tunekit.sources.hf import materialise_hf
+    _room(block.source).materialise(block, out, Place(Path(root), Path(cache), offline), progress)
 
-        materialise_hf(block, out, offline, progress)
-        return
-    from tunekit.sources.pypi import materialise_pypi
 
-    materialise_pypi(block, out, Path(cache), offline, progress)
+def _room(source: str) -> Any:
+    return importlib.import_module(f"tunekit.sources.{parse_locator(source).scheme}")
