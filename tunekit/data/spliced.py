@@ -6,12 +6,12 @@ tokenizer's work, are made of the blocks that a span touches; of another one sho
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from itertools import pairwise
+from bisect import bisect_left, bisect_right
+from itertools import accumulate, pairwise
 
 from tokenizers import AddedToken, Encoding, Tokenizer
 
-from tunekit.data.marked import Marked
+from tunekit.data.marked import Marked, Span
 
 _MOST = 1 << 20  # characters
 
@@ -80,14 +80,11 @@ class Splicer:
         cut = [self._cut(marked.text) for marked in texts]
         wanted: dict[str, bool] = {}  # block → whether its offsets are
         for marked, blocks in zip(texts, cut, strict=True):
-            start = 0
-            for block in blocks:
-                end = start + len(block)
-                touched = any(span.start <= end and start <= span.end for span in marked.spans)
+            touched = _touched(blocks, marked.spans)
+            for number, block in enumerate(blocks):
                 known = self._known.get(block)
-                if known is None or (touched and known.encoding is None):
-                    wanted[block] = touched or wanted.get(block, False)
-                start = end
+                if known is None or (number in touched and known.encoding is None):
+                    wanted[block] = number in touched or wanted.get(block, False)
         self._learn(wanted)
         return [Spliced(self._tokenizer, [self._known[block] for block in blocks]) for blocks in cut]
 
@@ -106,6 +103,16 @@ class Splicer:
         places = [match.start() for match in self._opener.finditer(text)] if self._opener else []
         bounds = [0, *(place for place in places if place), len(text)]
         return [text[start:end] for start, end in pairwise(bounds)]
+
+
+def _touched(blocks: list[str], spans: list[Span]) -> set[int]:
+    """Numbers of the blocks that a span shares a character or an edge with."""
+    bounds = list(accumulate(map(len, blocks), initial=0))  # block i: bounds[i] to bounds[i + 1]
+    found: set[int] = set()
+    for span in spans:
+        first = bisect_left(bounds, span.start, 1) - 1
+        found.update(range(first, bisect_right(bounds, span.end, 0, len(blocks))))
+    return found
 
 
 def _is_safe(token: AddedToken, all: list[str]) -> bool:
