@@ -5,7 +5,8 @@
 its own, in its own process group; an import of 7 s is paid once per build. The nursery itself starts no
 thread and touches no device, so its children may do both.
 
-Nothing survives its parent: nursery and children ask the kernel to be killed with it (PR_SET_PDEATHSIG).
+Nothing survives its parent: nursery and children ask the kernel for a signal when it dies (PR_SET_PDEATHSIG). What
+an action started comes to the nursery as an orphan (PR_SET_CHILD_SUBREAPER), and is ended with the action.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tunekit import diskspace
+from tunekit import diskspace, variables
 from tunekit.errors import ActionError, TunekitError
 from tunekit.kinds import kind_of
-from tunekit.lifeline import die_with
+from tunekit.lifeline import adopt_orphans, die_with, end_children
 from tunekit.protocol import Events, Request
 from tunekit.store.artifacts import view
 from tunekit.store.shelf import StoreShelf
@@ -46,20 +47,24 @@ def nursery(channel: socket.socket, group: str) -> None:
     signal.set_wakeup_fd(wake_w)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the controller decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the controller has died, or wants this to end
+    adopt_orphans()
+    actions: set[int] = set()
     channel.sendall(b'{"ready": true}')
     while True:
         ready, _, _ = select.select([channel.fileno(), wake_r], [], [])
         if wake_r in ready:
-            os.read(wake_r, 4096)
-            _reap(channel)
+            if signal.SIGTERM in os.read(wake_r, 4096):
+                return
+            _reap(channel, actions)
         if channel.fileno() in ready:
             message, fds, _, _ = socket.recv_fds(channel, 1 << 16, 1)
             if not message:
                 return
-            _spawn(channel, json.loads(message), fds[0])
+            actions.add(_spawn(channel, json.loads(message), fds[0]))
 
 
-def _reap(channel: socket.socket) -> None:
+def _reap(channel: socket.socket, actions: set[int]) -> None:
     while True:
         try:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -70,22 +75,27 @@ def _reap(channel: socket.socket) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(ended.si_pid, signal.SIGKILL)  # what it started and left behind goes with it
         pid, status = os.waitpid(ended.si_pid, 0)
+        actions.discard(pid)
+        end_children(keep=actions)
         channel.sendall(json.dumps({"exit": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def _spawn(channel: socket.socket, message: dict[str, Any], fd: int) -> None:
+def _spawn(channel: socket.socket, message: dict[str, Any], fd: int) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
         os.close(fd)
         channel.sendall(json.dumps({"pid": pid, "request": message["request"]}).encode())
-        return
+        return pid
     try:
         channel.close()
         os.setpgid(0, 0)
         die_with(parent)
+        adopt_orphans()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.environ.update(message["environment"])
         code = child(Path(message["request"]), fd)
     except BaseException:
         code = 70
@@ -130,11 +140,21 @@ def _named(error: Exception, request: Request) -> TunekitError:
     """What the controller is told of an error. A full disk comes first: it may look like anybody's mistake."""
     if diskspace.ran_out(error):
         return diskspace.full(error, [request.store, request.staging])
+    if name := variables.missed(error, os.environ):
+        return _without(name, error)
     if isinstance(error, TunekitError):
         return error
     if isinstance(error, MemoryError):
         return ActionError("not enough memory", slug="out-of-memory", hint="a smaller micro_batch_size")
     return ActionError(f"{type(error).__name__}: {error}", slug="crashed", hint="the log has the traceback")
+
+
+def _without(name: str, error: Exception) -> TunekitError:
+    """An error about a variable that is not there: secrets of the user's shell do not get here by themselves."""
+    hint = f'if ${name} is set in your shell: [project] pass_env = ["{name}"] hands it to the workers of this project'
+    if isinstance(error, TunekitError):
+        return ActionError(error.message, slug=error.slug, hint=f"{error.hint}; {hint}" if error.hint else hint)
+    return ActionError(f"{type(error).__name__}: {error}", slug="crashed", hint=hint)
 
 
 def _environment(request: Request, folder: Path) -> None:
@@ -189,9 +209,13 @@ def _run(request: Request, events: Events) -> dict[str, str]:
 
 def main(argv: list[str]) -> None:
     fd, group, parent = int(argv[0]), argv[1], int(argv[2])
-    die_with(parent)
-    with socket.socket(fileno=fd) as channel:
-        nursery(channel, group)
+    die_with(parent, signal.SIGTERM)
+    try:
+        with socket.socket(fileno=fd) as channel:
+            nursery(channel, group)
+    finally:
+        end_children()
+    os._exit(0)  # the training stack would take its time to be taken down
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunekit import diskspace
+from tunekit import diskspace, variables
 from tunekit.build import environment, gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
@@ -112,6 +112,7 @@ class Builder:
                 code |= self.planner.code_digests(node.action)
                 users.append(label)
         if not self.options.trust:
+            code |= trust.variables(self.root, self.planner.graph.pass_env) if code else {}
             more = f" and {len(users) - 3} more" if len(users) > 3 else ""
             trust.check(self.root, code, ", ".join(users[:3]) + more)
 
@@ -211,7 +212,8 @@ class Builder:
     def _execute(self, label: str, node: Node, lease: leases.Lease, cpus: int) -> None:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
-            trust.check(self.root, code, label)
+            asked = trust.variables(self.root, self.planner.graph.pass_env) if code else {}
+            trust.check(self.root, code | asked, label)
         for package in node.action.packages:
             if self.planner.inputs.version(package) == ABSENT:  # its version is in the key: a typo would guard nothing
                 hint = "install it, or look at `packages` of the target"
@@ -221,7 +223,8 @@ class Builder:
         diskspace.need(self.store.root)
         finish = node.key in self.options.finish
         request = self.requests.write(node, cpus, self.options.offline, finish)
-        running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
+        given = variables.of_action(os.environ, node.action.source, self.planner.graph.pass_env)
+        running = self._nursery(kind_of(node.action.kind).preload).start(label, request, given)
         folder = os.path.dirname(request)
         self.running[label] = Attempt(node, lease, running, folder, cpus)
         self._changed = True
@@ -281,7 +284,8 @@ class Builder:
         self._selector.unregister(running.fd)
         running.close()
         try:
-            record = attempt.conclude(status, self.planner, self.environment)
+            names = sorted(name for name in self.planner.graph.pass_env if name in os.environ)
+            record = attempt.conclude(status, self.planner, self.environment | ({"variables": names} if names else {}))
         except TunekitError as e:
             self._end(label, e)
             return

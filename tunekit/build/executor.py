@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import tunekit
+from tunekit import lifeline, variables
 from tunekit.errors import ActionError
+
+PATIENCE = 10.0  # seconds that a nursery has to end what its actions left behind
+MESSAGE = 1 << 16  # bytes that a nursery reads at once
 
 
 class Running:
@@ -59,7 +63,9 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel = ours
         self._log = folder / f"nursery-{group}-{os.getpid()}.log"
-        env = {**os.environ, **_environment(folder)}
+        self._mark = f"TUNEKIT_WORKER={os.getpid()}-{group}-{os.urandom(6).hex()}".encode()
+        env = variables.allowed(os.environ) | _environment(folder)
+        env |= dict([self._mark.decode().split("=")])
         with theirs, open(self._log, "wb") as log:
             self.process = subprocess.Popen(
                 # -P: a project's own `json.py` or `pyarrow.py` is never what an import of ours finds
@@ -75,11 +81,17 @@ class Nursery:
         self._running: dict[str, Running] = {}
         self._pids: dict[int, Running] = {}
 
-    def start(self, label: str, request: str) -> Running:
-        """Fork a child for a request. It begins as soon as the nursery's imports are done."""
+    def start(self, label: str, request: str, given: dict[str, str]) -> Running:
+        """Fork a child for a request, with variables that it is given: they are written into no file. It begins as
+        soon as the nursery's imports are done."""
+        message = json.dumps({"request": request, "environment": given}).encode()
+        if len(message) > MESSAGE:
+            names = max(given, key=lambda name: len(given[name]))
+            hint = "pass a path, and keep the value in a file"
+            raise ActionError(f"{label}: ${names} is too long to hand to a worker", slug="variable-too-long", hint=hint)
         read, write = os.pipe2(os.O_CLOEXEC)
         try:
-            socket.send_fds(self.channel, [json.dumps({"request": request}).encode()], [write])
+            socket.send_fds(self.channel, [message], [write])
         except OSError as e:
             os.close(read)
             raise ActionError(self.why_dead(), slug="worker-died") from e
@@ -132,11 +144,22 @@ class Nursery:
         self.listen()
         for pid in list(self._pids):
             _kill_group(pid)
-        _kill_group(self.process.pid)
-        self.process.wait()
+        self._end()
         self.channel.close()
         if self._log.exists() and not self._log.stat().st_size:
             self._log.unlink()
+
+    def _end(self) -> None:
+        """Have it end whatever its actions left behind, and itself."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            ended = os.pidfd_open(self.process.pid)
+            select.select([ended], [], [], PATIENCE)
+            os.close(ended)
+        if self.process.poll() != 0:  # it could not: it was killed, or is at its imports, or does not answer
+            _kill_group(self.process.pid)
+            self.process.wait()
+            lifeline.end_marked(self._mark)
 
 
 def stop(children: list[Running], grace: float) -> None:

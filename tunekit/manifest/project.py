@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from tunekit import kinds
+from tunekit import kinds, variables
 from tunekit.errors import Problem, UsageError, nearest
 from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
@@ -28,6 +28,18 @@ class ProjectSettings(Spec, frozen=True, kw_only=True):
     default: Annotated[
         list[str], operational("What `tunekit build` builds; empty: everything that nothing else uses.")
     ] = []
+    pass_env: Annotated[
+        list[str],
+        operational("Environment variables (tokens, say) that its actions get besides what every worker gets."),
+    ] = []
+
+    def checks(self) -> list[tuple[str, str, str]]:
+        hint = "a name, like WANDB_API_KEY: its value comes from your shell and is written nowhere"
+        return [
+            ("pass_env", f"`{name}` is not the name of a variable", hint)
+            for name in self.pass_env
+            if not variables.NAME.match(name)
+        ]
 
 
 class Target(NamedTuple):

@@ -248,7 +248,10 @@ def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = Tr
     stamped = {label: a._replace(stamp=stamp(a, versions[a.kind])) for label, a in actions.items()}
     graph = Graph.of(stamped, targets, versions)
     default = manifest.settings.default or _ends(graph)
-    return graph._replace(default=default), [*manifest.code, *scope.code_files.values()]
+    return graph._replace(default=default, pass_env=sorted({*manifest.settings.pass_env})), [
+        *manifest.code,
+        *scope.code_files.values(),
+    ]
 
 
 def _ends(graph: Graph) -> list[str]:
