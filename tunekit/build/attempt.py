@@ -8,10 +8,12 @@ import shutil
 import time
 from typing import Any
 
+from tunekit.build import audit
 from tunekit.build.executor import Running
 from tunekit.errors import ActionError
 from tunekit.parts import Made, part_key
 from tunekit.plan.planner import Node, Planner
+from tunekit.protocol import Request
 from tunekit.store import artifacts, records
 from tunekit.store.leases import Lease
 from tunekit.store.store import Store
@@ -86,6 +88,16 @@ class Attempt:
             message = f"{label}: the source changed while it was read"
             raise ActionError(message, slug="source-changed", hint="build again")
         return self._record(planner, environment)
+
+    def undeclared(self, store: Store, trace: audit.Trace) -> list[audit.Finding]:
+        """What the action's processes did that is none of its inputs (`--audit`)."""
+        with open(f"{self.folder}/request.json", encoding="utf-8") as file:
+            request = Request.from_json(file.read())
+        used = [made.output for made in self._parts]
+        if request.previous:
+            with open(request.previous, encoding="utf-8") as file:
+                used += [made.output for made in Made.read(file.read())]
+        return audit.undeclared(store, request, trace.of(self.running.pid), used)
 
     def parts_list(self) -> str:
         """What the label's next execution may copy rows from."""

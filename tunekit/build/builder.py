@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunekit import diskspace, variables
-from tunekit.build import environment, gates, history, links, trust
+from tunekit.build import audit, environment, gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
 from tunekit.build.finish import early
@@ -30,13 +30,14 @@ Listener = Callable[[dict[str, Any]], None]
 
 class Options(NamedTuple):
     """How to build. `jobs`: actions at once; 0: as many as cores allow. `finish`: keys of runs that are
-    ended where they stand."""
+    ended where they stand. `audit`: say what actions read that is none of their inputs."""
 
     jobs: int = 0
     keep_going: bool = False
     trust: bool = False
     offline: bool = False
     finish: frozenset[str] = frozenset()
+    audit: bool = False
 
 
 class Result(NamedTuple):
@@ -88,6 +89,8 @@ class Builder:
             raise LockError("; ".join(dict.fromkeys(missing)), slug="unlocked", hint="tunekit lock")
         total = sum(n.run for n in nodes.values())
         self._check_trust(nodes)
+        if self.options.audit and total:
+            audit.check()
         links.register(self.root, self.store)  # from here on gc knows whose results these are
         self.listen({"type": "plan", "total": total, "fresh": len(nodes) - total, "order": self._steps(nodes)})
         try:
@@ -236,7 +239,7 @@ class Builder:
         if group in self._nurseries and not self._nurseries[group].listen():
             self._look_after()
         if group not in self._nurseries:
-            self._nurseries[group] = Nursery(group, self._home())
+            self._nurseries[group] = Nursery(group, self._home(), traced=self.options.audit)
         return self._nurseries[group]
 
     def _home(self) -> Path:
@@ -283,6 +286,7 @@ class Builder:
             return
         self._selector.unregister(running.fd)
         running.close()
+        self._audit(attempt)
         try:
             names = sorted(name for name in self.planner.graph.pass_env if name in os.environ)
             record = attempt.conclude(status, self.planner, self.environment | ({"variables": names} if names else {}))
@@ -290,6 +294,18 @@ class Builder:
             self._end(label, e)
             return
         self._publish(label, attempt, record)
+
+    def _audit(self, attempt: Attempt) -> None:
+        """Warn of what the action read that is none of its inputs."""
+        trace = self._nurseries[kind_of(attempt.node.action.kind).preload].trace
+        if trace is None or attempt.node.action.source:
+            return
+        found = [f.message(self.root) for f in attempt.undeclared(self.store, trace)]
+        more = [f"… and {len(found) - audit.SHOWN} more"] if len(found) > audit.SHOWN else []
+        for message in found[: audit.SHOWN] + more:
+            warning = {"type": "warning", "slug": "undeclared-input", "message": message}
+            attempt.take(warning, self.store)
+            self.listen({**warning, "action": attempt.node.action.label})
 
     def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
         selected = records.add(self.store, record, attempt.parts_list())

@@ -16,6 +16,7 @@ from typing import Any
 
 import tunekit
 from tunekit import lifeline, variables
+from tunekit.build.audit import Trace, command
 from tunekit.errors import ActionError
 
 PATIENCE = 10.0  # seconds that a nursery has to end what its actions left behind
@@ -58,7 +59,7 @@ class Running:
 class Nursery:
     """The controller's end of one `tunekit.worker` process."""
 
-    def __init__(self, group: str, folder: Path) -> None:
+    def __init__(self, group: str, folder: Path, *, traced: bool = False) -> None:
         self.group = group
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel = ours
@@ -66,10 +67,15 @@ class Nursery:
         self._mark = f"TUNEKIT_WORKER={os.getpid()}-{group}-{os.urandom(6).hex()}".encode()
         env = variables.allowed(os.environ) | _environment(folder)
         env |= dict([self._mark.decode().split("=")])
+        # -P: a project's own `json.py` or `pyarrow.py` is never what an import of ours finds
+        program = [sys.executable, "-P", "-m", "tunekit.worker", str(theirs.fileno()), group, str(os.getpid())]
+        self.trace: Trace | None = None
+        if traced:
+            file = folder / f"trace-{group}-{os.urandom(4).hex()}"
+            self.trace, program = Trace(file), command(program, file)
         with theirs, open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                # -P: a project's own `json.py` or `pyarrow.py` is never what an import of ours finds
-                [sys.executable, "-P", "-m", "tunekit.worker", str(theirs.fileno()), group, str(os.getpid())],
+                program,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
