@@ -202,6 +202,8 @@ def _inputs(store: Store, request: Request, parts: list[str]) -> set[str]:
     base = os.path.realpath(store.root)
     # folders of objects are opened to flush them
     found = {f"{base}/objects", *(f"{base}/objects/{i:02x}" for i in range(256))}
+    # an import lists the folders on the path: what is in them is another matter
+    found |= {os.path.realpath(p) for p in sys.path if p and p != os.getcwd()}
     for item in (item for items in request.inputs.values() for item in items):
         if item.reading:  # links to files where they lie
             found |= {os.path.realpath(p) for p in Path(item.path).rglob("*")}

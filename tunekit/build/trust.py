@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from tunekit.errors import TrustError
+from tunekit.foreign import json_of
 from tunekit.hashing import sha256_bytes
 from tunekit.store.disk import replace
 from tunekit.store.store import config_folder
@@ -21,7 +22,7 @@ def _file() -> Path:
 
 def _load() -> dict[str, list[str]]:
     try:
-        body = json.loads(_file().read_bytes())
+        body = json_of(_file().read_bytes())
         return {"digests": list(body["digests"]), "folders": list(body["folders"])}
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return {"digests": [], "folders": []}

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunekit.derive import Action, Edge, Policy
 from tunekit.errors import DeclarationError, Problem, SourceError, nearest
+from tunekit.foreign import CODE_BYTES, Unfit, python_of, read_plain
 from tunekit.forms import AUTO, form_of
 from tunekit.graph import Graph, ordered, stamp
 from tunekit.kinds import kind_of
@@ -173,7 +174,10 @@ class ProjectScope:
 
     def _has_function(self, path: Path, file: str, function: str, key: str) -> None:
         try:
-            tree = ast.parse(path.read_bytes(), file)
+            tree = python_of(read_plain(path, CODE_BYTES), file)
+        except Unfit as e:
+            self.problem("bad-code", key, f"{file} {e}")
+            return
         except SyntaxError as e:
             self.problem("bad-code", key, f"{file}:{e.lineno} is not Python: {e.msg}")
             return

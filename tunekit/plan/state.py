@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tunekit
+from tunekit.foreign import STATE_BYTES, json_of, read_plain
 from tunekit.store.store import config_folder
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class State:
             body = json.loads(first) if glance else json.loads(first) | json.loads(rest)
             for name in cls._GLANCE if glance else cls._GLANCE + cls._REST:
                 setattr(state, name, body[name])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             state = cls(root)  # not there, torn, or of another version: start again
         base = str(root) + "/"
         changed = state.changed
@@ -191,8 +192,8 @@ def read_checked(path: Path) -> list[bytes]:
     """What `write_checked` wrote; ValueError if it is torn, of another version, or not written by this user."""
     from tunekit.store.checked import unseal
 
-    head, *lines = (unseal(path.read_bytes()) or b"null").split(b"\n")
-    if json.loads(head) != _made_by():
+    head, *lines = (unseal(read_plain(path, STATE_BYTES)) or b"null").split(b"\n")
+    if json_of(head) != _made_by():
         raise ValueError(f"{path} is not as we wrote it")
     return lines
 

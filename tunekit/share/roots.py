@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tunekit.build import history
 from tunekit.errors import LockError, StoreError
+from tunekit.foreign import json_of
 from tunekit.hashing import hex_of
 from tunekit.lockfile import load_lock
 from tunekit.parts import Made
@@ -131,7 +131,7 @@ def _action(store: Store, key: str) -> Root:
     trees: set[str] = set()
     name = f"running {key[:12]}"
     try:
-        request: dict[str, Any] = json.loads((store.root / "staging" / key / "request.json").read_bytes())
+        request: dict[str, Any] = json_of((store.root / "staging" / key / "request.json").read_bytes())
         name = f"running {request['action']}"
         for items in request["inputs"].values():
             trees |= {item["digest"] for item in items}

@@ -8,6 +8,7 @@ import os
 import time
 from typing import Any
 
+from tunekit.foreign import json_of
 from tunekit.hashing import hex_of
 from tunekit.store.disk import new_file, replace
 from tunekit.store.store import Store
@@ -100,7 +101,7 @@ def _read(path: str) -> dict[str, Any] | None:
     """A record, or None if it is not there or not one that `add` could have written."""
     try:
         with open(path, "rb") as file:
-            record: dict[str, Any] = json.loads(file.read())
+            record: dict[str, Any] = json_of(file.read())
         whole = (
             record["schema"] == SCHEMA
             and hex_of(record["key"]) == path.split("/")[-2]
@@ -126,7 +127,7 @@ def add_part(store: Store, part: str, output: str) -> None:
 def part_output(store: Store, part: str) -> str | None:
     """The artifact of a part key, if it was ever made."""
     try:
-        found = json.loads(store.part(part).read_bytes())["output"]
+        found = json_of(store.part(part).read_bytes())["output"]
         hex_of(found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
