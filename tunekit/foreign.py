@@ -43,6 +43,14 @@ def read_plain(path: str | os.PathLike[str], limit: int) -> bytes:
     return data
 
 
+def inside(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> bool:
+    """Whether a path, its links followed, is below `root`. Loops and names that no file has lead nowhere: True."""
+    try:
+        return f"{os.path.realpath(path)}/".startswith(f"{os.path.realpath(root)}/")
+    except (OSError, ValueError):
+        return True
+
+
 def toml_of(data: bytes) -> dict[str, Any]:
     """A TOML document. Unfit for what is too deep or out of range; TOMLDecodeError and UnicodeDecodeError as ever."""
     import tomllib

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunekit.errors import LockError, nearest
-from tunekit.foreign import LOCK_BYTES, Unfit, read_plain, toml_of
+from tunekit.foreign import LOCK_BYTES, Unfit, inside, read_plain, toml_of
 from tunekit.hashing import hex_of, tree_digest
 from tunekit.label import parse_label
 
@@ -139,7 +139,7 @@ def load_lock(path: str | os.PathLike[str]) -> Lock:
     except Unfit as e:
         hint = "delete it and run `tunekit lock`"
         raise LockError(f"{Path(path).name} {e}", slug="lock-not-toml", hint=hint) from None
-    if not Path(path).resolve().is_relative_to(Path(path).parent.resolve()):
+    if not inside(Path(path).parent, path):
         message, hint = f"{Path(path).name} is a link that leaves the project", "copy it into the project"
         raise LockError(message, slug="path-outside-project", hint=hint)
     return _Reader(data, Path(path).name).lock()

@@ -11,9 +11,10 @@ from typing import Any
 from tunekit.build import audit
 from tunekit.build.executor import Running
 from tunekit.errors import ActionError
+from tunekit.hashing import hex_of
 from tunekit.parts import Made, part_key
 from tunekit.plan.planner import Node, Planner
-from tunekit.protocol import Request
+from tunekit.protocol import Request, misformed
 from tunekit.store import artifacts, records
 from tunekit.store.leases import Lease
 from tunekit.store.store import Store
@@ -39,8 +40,27 @@ class Attempt:
         self.outputs: dict[str, str] | None = None
         self.error: dict[str, Any] | None = None
 
-    def take(self, event: dict[str, Any], store: Store) -> None:
-        """Account for one event of the worker."""
+    def take(self, event: dict[str, Any], store: Store) -> bool:
+        """Account for one event of the worker. False: it is none of our protocol, and fails the action, not the build
+        (code of a project runs where events are written)."""
+        try:
+            why = misformed(event)
+            if not why:
+                self._take(event, store)
+        except (
+            ValueError,
+            IndexError,
+            AttributeError,
+            TypeError,
+        ) as e:
+            why = str(e)
+        if why:
+            hint = "code of a project may write to no descriptor but 1 and 2"
+            message = f"an event of its process cannot be: {why[:300]}"
+            self.error = {"slug": "bad-event", "message": message, "hint": hint}
+        return not why
+
+    def _take(self, event: dict[str, Any], store: Store) -> None:
         match event["type"]:
             case "effective":
                 _merge(self.effective, event["settings"])
@@ -53,13 +73,14 @@ class Attempt:
             case "part":
                 self._take_part(event, store)
             case "error":
-                self.error = event
+                self.error = {name: str(event[name]) for name in ("slug", "message", "hint")}
             case "done":
-                self.outputs = event["outputs"]
+                self.outputs = {str(role): hex_of(digest) and digest for role, digest in event["outputs"].items()}
 
     def _take_part(self, event: dict[str, Any], store: Store) -> None:
         """The key is computed here: a worker that runs a project's code names the chunk, never the settings."""
         base = self.node.bases[event["item"]]
+        hex_of(event["chunk"]), hex_of(event["output"])
         self._parts.append(Made(base, event["chunk"], event["output"]))
         self._counts["total"] += 1
         if event["made"]:

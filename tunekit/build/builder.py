@@ -276,8 +276,8 @@ class Builder:
             return  # it ended with its nursery, in the same round of the selector
         found, ended = running.read()
         for event in found:
-            attempt.take(event, self.store)
-            self.listen(event)
+            if attempt.take(event, self.store):
+                self.listen(event)
         if not ended:
             return
         status = self._nurseries[kind_of(attempt.node.action.kind).preload].await_exit(running)

@@ -43,7 +43,7 @@ class Running:
         for line in lines:
             try:
                 event = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(event, dict) and "type" in event:
                 found.append(event)

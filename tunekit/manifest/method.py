@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tunekit import kinds
 from tunekit.errors import Problem, nearest
-from tunekit.foreign import CODE_BYTES, Unfit, python_of, read_plain
+from tunekit.foreign import CODE_BYTES, Unfit, inside, python_of, read_plain
 from tunekit.manifest.convert import Place
 from tunekit.manifest.literal import Declared, Flaw, read_spec
 from tunekit.spec import Spec
@@ -52,7 +52,7 @@ class Methods:
     def _of_file(self, file: str, place: Place, problems: list[Problem]) -> Method | None:
         path = self._root / file
         try:
-            if not path.resolve().is_relative_to(self._root.resolve()):
+            if not inside(self._root, path):
                 message, hint = f"`{file}` is outside the project", "copy it into the project"
                 problems.append(place.problem("path-outside-project", message, "method", hint))
                 return None

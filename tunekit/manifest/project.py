@@ -127,7 +127,7 @@ def _documents(
         folders.append((root / pattern).parent)
         try:
             paths = sorted(path for path in root.glob(pattern) if path not in files)
-        except (ValueError, NotImplementedError) as e:
+        except (ValueError, NotImplementedError, IndexError, OSError, RuntimeError) as e:  # of pathlib, all
             problems.append(place.problem("bad-value", f"include `{pattern}`: {e}", "include"))
             continue
         for path in paths:

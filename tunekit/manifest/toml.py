@@ -78,7 +78,7 @@ def read(path: Path, name: str, problems: list[Problem]) -> Document | None:
 def read_inside(root: Path, path: Path, problems: list[Problem]) -> Document | None:
     """The same for a file that was found: one that is a link out of the project is not followed."""
     name = str(path.relative_to(root))
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not foreign.inside(root, path):
         problems.append(Problem("path-outside-project", f"{name} is a link that leaves the project", name))
         return None
     return read(path, name, problems)

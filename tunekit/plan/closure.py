@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
 from tunekit.errors import DeclarationError, Problem
-from tunekit.foreign import CODE_BYTES, Unfit, python_of, read_plain
+from tunekit.foreign import CODE_BYTES, Unfit, inside, python_of, read_plain
 
 _OURS = ("tunekit", "tunekit_kernels")
 
@@ -29,7 +30,7 @@ def closure(root: Path, file: str) -> tuple[list[str], list[str]]:
             if not level and module.partition(".")[0] in _OURS:
                 continue
             for candidate in _candidates(root, current, module, level):
-                if (root / candidate).is_file():
+                if os.path.isfile(root / candidate):
                     _check_inside(root, candidate)
                     stack.append(candidate)
                 else:
@@ -38,7 +39,7 @@ def closure(root: Path, file: str) -> tuple[list[str], list[str]]:
 
 
 def _check_inside(root: Path, file: str) -> None:
-    if not (root / file).resolve().is_relative_to(root.resolve()):
+    if not inside(root, root / file):
         message = f"{file} is a link that leaves the project"
         raise DeclarationError([Problem("path-outside-project", message, file, hint="copy it into the project")])
 

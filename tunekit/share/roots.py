@@ -86,7 +86,7 @@ def _folder(file: Path) -> Path:
 
 def _project(root: Path, store: Store) -> Root:
     """A project's newest history lines a label, its links, its promoted results and what its state calls fresh."""
-    if not (root / "tunekit.toml").is_file():
+    if not os.path.isfile(root / "tunekit.toml"):  # also for a name that no file can have
         return Root(str(root), False, set(), set())
     trees: set[str] = set()
     attempts: set[tuple[str, str]] = set()
