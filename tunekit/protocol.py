@@ -95,8 +95,9 @@ def misformed(event: dict[str, Any]) -> str:
     if fields is None:
         return f"there is no event {event['type']!r}"
     for name, type_ in fields.items():
-        if not isinstance(event.get(name), type_) or (isinstance(event[name], bool) and type_ in (int, _NUMBER)):
-            return f"`{name}` of a `{event['type']}` event is {event.get(name)!r}"
+        value = event.get(name)
+        if name not in event or not isinstance(value, type_) or (isinstance(value, bool) and type_ in (int, _NUMBER)):
+            return f"`{name}` of a `{event['type']}` event is {value!r}"
     try:
         json.dumps(event, allow_nan=False)
     except (ValueError, RecursionError) as e:

@@ -30,6 +30,7 @@ from tunekit.kinds import kind_of
 from tunekit.lifeline import adopt_orphans, die_with, end_children
 from tunekit.protocol import Events, Request
 from tunekit.store.artifacts import view
+from tunekit.store.proof import Proof
 from tunekit.store.shelf import StoreShelf
 from tunekit.store.store import Store
 
@@ -108,14 +109,16 @@ def _spawn(channel: socket.socket, message: dict[str, Any], fd: int) -> int:
 
 
 def child(path: Path, fd: int) -> int:
-    """Run one action. Its log takes stdout and stderr; what the controller learns goes through the events."""
+    """Run one action, in the build's own folder at first. Its log takes stdout and stderr; what the controller learns
+    goes through the events."""
     request = Request.from_json(path.read_text())
     events = Events(request.action, fd, StoreShelf(Store(Path(request.store))))
     try:
+        marks = Path.cwd() / "proven"
         _log_into(path.parent / "log.txt")
         _environment(request, path.parent)
         events.emit("start", pid=os.getpid())
-        outputs = _run(request, events)
+        outputs = _run(request, events, marks)
     except Exception as e:
         error = _named(e, request)
         if error.slug == "disk-full":
@@ -180,20 +183,20 @@ def _environment(request: Request, folder: Path) -> None:
         datasets.disable_caching()
 
 
-def _run(request: Request, events: Events) -> dict[str, str]:
+def _run(request: Request, events: Events, marks: Path) -> dict[str, str]:
     store = Store(Path(request.store))
     assert events.shelf is not None
-    for inputs in request.inputs.values():
-        for found in inputs:
-            if not found.reading:  # files where they lie are in no store
-                view(store, found.digest)
-    kind = kind_of(request.kind)
-    if kind.file:
-        from tunekit.methods.local import run_file
-
-        produced = run_file(kind.file, request, events)
-    else:
-        produced = importlib.import_module(kind.room + ".run").run(request, events)
+    # files where they lie are in no store
+    trees = [found.digest for inputs in request.inputs.values() for found in inputs if not found.reading]
+    for tree in trees:
+        view(store, tree)
+    proof = Proof(store, trees, marks)
+    try:
+        produced = _room(request, events)
+    except Exception:
+        proof.end()  # whatever went wrong, it may have been this
+        raise
+    proof.end()
     sealed: dict[str, str] = {}
     outputs = {}
     for role, name in produced.items():
@@ -205,6 +208,17 @@ def _run(request: Request, events: Events) -> dict[str, str]:
     with contextlib.suppress(OSError):
         os.rmdir(request.staging)  # a state that can be continued stays until the result is published
     return outputs
+
+
+def _room(request: Request, events: Events) -> dict[str, str]:
+    """Role → directory, by the code of its kind."""
+    kind = kind_of(request.kind)
+    if kind.file:
+        from tunekit.methods.local import run_file
+
+        return run_file(kind.file, request, events)
+    produced: dict[str, str] = importlib.import_module(kind.room + ".run").run(request, events)
+    return produced
 
 
 def main(argv: list[str]) -> None:

@@ -101,7 +101,7 @@ def _snapshot(planner: Planner, digests: dict[str, str], data: list[str]) -> tup
             body = unix_lines(body)
         stored = artifacts.add_bytes(store, body)
         if stored != digest:
-            planner.state.changed.add(path)
+            planner.state.doubt(path)
             from tunekit.errors import ActionError
 
             raise ActionError(f"{path} was edited while the build looked at it", slug="edited", hint="build again")

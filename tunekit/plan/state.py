@@ -54,7 +54,8 @@ class State:
         self.done: dict[str, dict[str, str]] = {}  # request → {link: view}
         self.views: dict[str, dict[str, str]] = {}  # artifact that a link shows → {folder or list: signature}
         self.store = ""
-        self.changed: set[str] = set()
+        self.changed: set[str] = set()  # since the state was saved: it stays so, for whoever asks next
+        self._hashed: set[str] = set()  # of those, what was read anew
         self.dirty = False
         self.redrawn = False  # a view was made or mended: to be saved, but no change of any result
         self.completed = False
@@ -158,7 +159,7 @@ class State:
 
     def digest(self, path: str) -> str:
         """Digest of a file's bytes: the cached one while its signature holds. FileNotFoundError if it is gone."""
-        if path in self.digests and path not in self.changed:
+        if path in self.digests and (path not in self.changed or path in self._hashed):
             return self.digests[path]
         return self._hash(path)
 
@@ -172,8 +173,13 @@ class State:
             if signature(full) == self.watch[path].rstrip("?"):
                 break
         self.digests[path] = digest
-        self.changed.discard(path)
+        self._hashed.add(path)
         return digest
+
+    def doubt(self, path: str) -> None:
+        """What was read of a file is not what it holds."""
+        self.changed.add(path)
+        self._hashed.discard(path)
 
 
 def line_of(part: dict[str, Any]) -> bytes:

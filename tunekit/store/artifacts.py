@@ -225,5 +225,9 @@ def copy_out(store: Store, digest: str, target: Path) -> None:
         path = target / e.path
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(store.object(e.digest), path)
+        if sha256_file(path) != e.digest:
+            quarantine(store, store.object(e.digest))
+            message = f"{e.path} had rotted in the store, and is in {store.root / 'quarantine'} now"
+            raise StoreError(message, slug="corrupt", hint="`tunekit build` makes it again; and look at the disk")
         if e.executable:
             path.chmod(0o755)
