@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from pathlib import Path
 
+from tunekit.errors import StoreError
 from tunekit.store.store import Store
 
 
@@ -44,8 +46,23 @@ def acquire(store: Store, key: str) -> Lease | None:
         except FileNotFoundError:
             same = False
         if same:
+            _check(store, folder)
             return Lease(folder, fd)
         os.close(fd)
+
+
+_sound: set[Path] = set()  # stores whose locks are known to lock
+
+
+def _check(store: Store, folder: str) -> None:
+    """Asked once, of a lease that is held: some network file systems grant every lock. StoreError `no-locks`."""
+    if store.root in _sound:
+        return
+    if not held(store, f"sha256:{os.path.basename(folder)}"):
+        message = f"the file system of the store {store.root} grants a lock that is held"
+        hint = "builds at once would write over each other: set TUNEKIT_STORE to a local disk, or mount it with locks"
+        raise StoreError(message, slug="no-locks", hint=hint)
+    _sound.add(store.root)
 
 
 def _open(folder: str) -> int:
