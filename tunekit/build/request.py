@@ -49,6 +49,9 @@ class Requests:
         )
         path = folder + "/request.json"
         disk.replace(path, request.to_json().encode())  # in one go: gc reads it
+        if not _touched(code):  # a collection was quicker; from now on the request keeps it
+            self._snapshots.clear()
+            self._snapshot(node)
         return path
 
     def _snapshot(self, node: Node) -> tuple[dict[str, dict[str, str]], str]:
@@ -58,9 +61,19 @@ class Requests:
         if not digests:
             return {}, ""
         asked = tuple(f"{path}={digest}" for path, digest in sorted(digests.items()))
-        if asked not in self._snapshots:
+        if asked not in self._snapshots or not _touched(self._snapshots[asked][0]):
             self._snapshots[asked] = _snapshot(self.planner, digests, node.action.files)
         return self._snapshots[asked]
+
+
+def _touched(code: dict[str, dict[str, str]]) -> bool:
+    """Make a snapshot as young as the action that uses it, for gc; False if some of it is gone."""
+    try:
+        for file in code.values():
+            os.utime(file["snapshot"])
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]:

@@ -68,11 +68,13 @@ def live(store: Store) -> Live:
 
 
 def _begun(staging: Path, now: float) -> float:
-    """When a running action began; one that has no request yet has published nothing."""
-    try:
-        return (staging / "request.json").stat().st_mtime
-    except FileNotFoundError:
-        return now
+    """When a running action began. One that has no request yet may have made its snapshot of code."""
+    for path in (staging / "request.json", staging):
+        try:
+            return path.stat().st_mtime
+        except FileNotFoundError:
+            continue
+    return now
 
 
 def _folder(file: Path) -> Path:
