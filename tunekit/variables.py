@@ -26,21 +26,27 @@ _SECRET = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|PWD|KEY|KEYS|CREDENTIALS?|AUTH|COOKIE|DSN)(_|\Z)", re.IGNORECASE
 )
 # the URL of a proxy may have a password in it
-_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "NO_PROXY", "NETRC")
+_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "NO_PROXY", "NETRC", "TUNEKIT_PLAIN_HTTP")
 # what a fetch of a scheme may be configured with, secrets included: exact names, or beginnings that end in `_`
 _OF_SCHEME: dict[str, tuple[str, ...]] = {
     "path": (),
     "hf": ("HF_", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_"),
     "pypi": ("PIP_", "UV_", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"),
     "npm": ("NPM_", "NODE_EXTRA_CA_CERTS", "XDG_CONFIG_HOME"),
-    "git": ("GIT_", "SSH_"),
+    "git": ("GIT_", "SSH_", "GCM_", "XDG_CONFIG_HOME"),
     "https": (),
     "s3": ("AWS_", "FSSPEC_"),
     "gs": ("GOOGLE_", "GCS_", "GCLOUD_", "STORAGE_EMULATOR_HOST", "FSSPEC_"),
     "az": ("AZURE_", "FSSPEC_"),
+    "oci": ("OCI_", "FSSPEC_"),
+    "oss": ("OSS_", "FSSPEC_"),
+    "hdfs": ("HADOOP_", "KRB5_", "KRB5CCNAME", "CLASSPATH", "JAVA_HOME", "ARROW_LIBHDFS_DIR", "FSSPEC_"),
     "ssh": ("SSH_", "FSSPEC_"),
 }
-_ALIAS = {"gcs": "gs", "abfs": "az", "abfss": "az", "sftp": "ssh", "http": "https"}
+_FSSPEC = ("FSSPEC_",)  # of its other drivers: what is not set by a file is declared
+_ALIAS = {
+    "gcs": "gs", "s3a": "s3", "abfs": "az", "abfss": "az", "adl": "az", "sftp": "ssh", "http": "https", "webhdfs": "hdfs",
+}  # fmt: skip
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -56,7 +62,7 @@ def of_action(environ: Mapping[str, str], source: str, declared: Iterable[str]) 
     if not source:
         return found
     scheme = source.partition(":")[0]
-    wanted = _OF_SCHEME.get(_ALIAS.get(scheme, scheme), ())
+    wanted = _OF_SCHEME.get(_ALIAS.get(scheme, scheme), _FSSPEC)
     for name, value in environ.items():
         upper = name.upper()  # proxies and npm's settings are written in either case
         if (upper in _NETWORK and scheme != "path") or _fits(upper, wanted):
