@@ -33,7 +33,7 @@ _OF_SCHEME: dict[str, tuple[str, ...]] = {
     "hf": ("HF_", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_"),
     "pypi": ("PIP_", "UV_", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"),
     "npm": ("NPM_", "NODE_EXTRA_CA_CERTS", "XDG_CONFIG_HOME"),
-    "git": ("GIT_", "SSH_", "GCM_", "XDG_CONFIG_HOME"),
+    "git": ("GIT_", "SSH_", "GCM_", "KRB5CCNAME", "XDG_CONFIG_HOME"),
     "https": (),
     "s3": ("AWS_", "FSSPEC_"),
     "gs": ("GOOGLE_", "GCS_", "GCLOUD_", "STORAGE_EMULATOR_HOST", "FSSPEC_"),
@@ -45,7 +45,8 @@ _OF_SCHEME: dict[str, tuple[str, ...]] = {
 }
 _FSSPEC = ("FSSPEC_",)  # of its other drivers: what is not set by a file is declared
 _ALIAS = {
-    "gcs": "gs", "s3a": "s3", "abfs": "az", "abfss": "az", "adl": "az", "sftp": "ssh", "http": "https", "webhdfs": "hdfs",
+    "gcs": "gs", "s3a": "s3", "abfs": "az", "abfss": "az", "adl": "az", "sftp": "ssh", "http": "https",
+    "webhdfs": "hdfs",
 }  # fmt: skip
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 

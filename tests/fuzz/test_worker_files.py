@@ -86,6 +86,8 @@ def test_templates(data):
         "{% include '/etc/passwd' %}",
         "{% import 'os' as os %}{{ os }}",
         "{{ range(10 ** 9) }}",
+        "{{ " + "[" * 5000 + " }}",
+        "{% for a in messages %}" * 40 + "{% endfor %}" * 40,
     ],
 )
 def test_bombs(text):
