@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunekit.errors import LockError, nearest
+from tunekit.foreign import LOCK_BYTES, Unfit, inside, read_plain, toml_of
 from tunekit.hashing import hex_of, tree_digest
 from tunekit.label import parse_label
 
@@ -132,9 +133,15 @@ def bad_path(path: str) -> str:
 def load_lock(path: str | os.PathLike[str]) -> Lock:
     """The lock at `path`; an empty one if there is no file. LockError if it is not one we could have written."""
     try:
-        data = Path(path).read_bytes()
+        data = read_plain(path, LOCK_BYTES)
     except FileNotFoundError:
         return empty_lock()
+    except Unfit as e:
+        hint = "delete it and run `tunekit lock`"
+        raise LockError(f"{Path(path).name} {e}", slug="lock-not-toml", hint=hint) from None
+    if not inside(Path(path).parent, path):
+        message, hint = f"{Path(path).name} is a link that leaves the project", "copy it into the project"
+        raise LockError(message, slug="path-outside-project", hint=hint)
     return _Reader(data, Path(path).name).lock()
 
 
@@ -145,8 +152,8 @@ class _Reader:
         self.file = file
         self.lines = data.decode("utf-8", "replace").splitlines()
         try:
-            self.body = tomllib.loads(data.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
+            self.body = toml_of(data)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, Unfit) as e:
             raise self._not_toml(e) from None
 
     def _not_toml(self, e: Exception) -> LockError:

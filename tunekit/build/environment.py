@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -42,8 +43,27 @@ def commit(root: Path) -> str:
 
 def _ask(root: Path) -> str:
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
+        head = _git(root, "rev-parse", "HEAD")
+        dirty = _git(root, *_harmless(root), "status", "--porcelain", "--ignore-submodules=all")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head.stdout.strip() + ("+dirty" if dirty.stdout.strip() else "")
+    return head.strip() + ("+dirty" if dirty.strip() else "")
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout
+
+
+def _harmless(root: Path) -> list[str]:
+    """Settings with which `git status` runs no program that the folder's own `.git/config` names: an archive may
+    come with one, and nobody was asked about it."""
+    try:
+        found = _git(root, "config", "--list", "--show-scope", "--name-only", "-z").split("\0")
+    except subprocess.CalledProcessError:
+        found = []
+    named = {key.rpartition(".")[0] for scope, key in zip(found[::2], found[1::2], strict=False)
+             if scope in ("local", "worktree") and key.startswith("filter.")}  # fmt: skip
+    off = ["core.fsmonitor=false", f"core.hooksPath={os.devnull}"]
+    for name in sorted(named):
+        off += [f"{name}.clean=", f"{name}.process=", f"{name}.required=false"]
+    return [word for setting in off for word in ("-c", setting)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunekit.build import environment
-from tunekit.errors import LockError, Problem
+from tunekit.errors import LockError, Problems
 from tunekit.graph import Graph
 from tunekit.lockfile import Environment, Lock, SourceBlock, load_lock, save_lock
 from tunekit.plan.inputs import Inputs
@@ -26,7 +26,7 @@ def _refuse_later(root: Path, overrides: list[str]) -> None:
     from tunekit.manifest.project import load
     from tunekit.manifest.scope import build_graph
 
-    problems: list[Problem] = []
+    problems = Problems()
     build_graph(load(root, overrides, problems), problems, later=False)
 
 

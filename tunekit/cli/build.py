@@ -44,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--set", action="append", default=[], metavar="LABEL.KEY=VALUE", dest="overrides")
     p.add_argument("--trust", action="store_true", help="run this project's code, this time")
+    p.add_argument(
+        "--audit", action="store_true", help="warn of what actions read, run or speak to beside their inputs (strace)"
+    )
     p.add_argument("--json", action="store_true", help="events as JSON lines")
     return p
 
@@ -56,7 +59,7 @@ def _jobs(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     root, store = project_root(args), open_store()
-    if not (args.overrides or args.force or args.finish or args.dry_run or args.locked):
+    if not (args.overrides or args.force or args.finish or args.dry_run or args.locked or args.audit):
         done = unchanged(root, store.root, args.labels)
         if done is not None:
             return _nothing_to_do(len(done), args.json)
@@ -146,7 +149,7 @@ def _build(planner: Planner, labels: list[str], args: argparse.Namespace, finish
 
     offline = args.offline or args.frozen
     trusted = args.trust or os.environ.get("TUNEKIT_TRUST") == "1"
-    options = Options(args.jobs, args.keep_going, trusted, offline, finish)
+    options = Options(args.jobs, args.keep_going, trusted, offline, finish, args.audit)
     with listener(as_json=args.json) as listen:
         builder = Builder(planner, labels, options, listen)
         try:
@@ -158,6 +161,8 @@ def _build(planner: Planner, labels: list[str], args: argparse.Namespace, finish
             if builder.links is not None and not (args.overrides or args.finish):
                 planner.state.complete(args.labels, builder.links)
             planner.save()
+    if args.audit and not result.executed:
+        print("nothing ran, so nothing was audited; `--force LABEL` runs it again", file=sys.stderr)
     return _exit_code(list(result.failed.values()))
 
 

@@ -7,14 +7,15 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from tunekit import kinds
+from tunekit import kinds, variables
 from tunekit.errors import Problem, UsageError, nearest
+from tunekit.foreign import Unfit, toml_of
 from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
 from tunekit.manifest.find import MANIFEST
 from tunekit.manifest.method import Methods
 from tunekit.manifest.recipe import Recipe, find, load_recipes, merged
-from tunekit.manifest.toml import Document, non_finite, read, read_inside
+from tunekit.manifest.toml import Document, non_finite, read_inside
 from tunekit.spec import Spec, operational
 
 
@@ -28,6 +29,18 @@ class ProjectSettings(Spec, frozen=True, kw_only=True):
     default: Annotated[
         list[str], operational("What `tunekit build` builds; empty: everything that nothing else uses.")
     ] = []
+    pass_env: Annotated[
+        list[str],
+        operational("Environment variables (tokens, say) that its actions get besides what every worker gets."),
+    ] = []
+
+    def checks(self) -> list[tuple[str, str, str]]:
+        hint = "a name, like WANDB_API_KEY: its value comes from your shell and is written nowhere"
+        return [
+            ("pass_env", f"`{name}` is not the name of a variable", hint)
+            for name in self.pass_env
+            if not variables.NAME.match(name)
+        ]
 
 
 class Target(NamedTuple):
@@ -59,7 +72,7 @@ class Manifest(NamedTuple):
 def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
     """Read every TOML file of the project. Problems are appended; what could be read is returned."""
     kinds.load_entry_points()
-    first = read(root / MANIFEST, MANIFEST, problems)
+    first = read_inside(root, root / MANIFEST, problems)
     settings = _settings(first, problems) if first else _NO_SETTINGS
     documents, files, folders, whole = _documents(root, first, settings.include, problems)
     recipes = load_recipes(root, problems)
@@ -114,7 +127,7 @@ def _documents(
         folders.append((root / pattern).parent)
         try:
             paths = sorted(path for path in root.glob(pattern) if path not in files)
-        except (ValueError, NotImplementedError) as e:
+        except (ValueError, NotImplementedError, IndexError, OSError, RuntimeError) as e:  # of pathlib, all
             problems.append(place.problem("bad-value", f"include `{pattern}`: {e}", "include"))
             continue
         for path in paths:
@@ -183,8 +196,10 @@ def _override(raw: Raw, overrides: list[str]) -> None:
         if label not in raw:
             raise UsageError(f"--set {text}: there is no {label}", hint=nearest(str(label), [str(x) for x in raw]))
         try:
-            parsed = tomllib.loads(f"v = {value}")["v"]
-        except tomllib.TOMLDecodeError:
+            parsed = toml_of(f"v = {value}".encode())["v"]
+        except Unfit as e:
+            raise UsageError(f"--set {where}: it {e}", slug="bad-value") from None
+        except (tomllib.TOMLDecodeError, KeyError):
             parsed = value
         if non_finite(parsed):
             raise UsageError(f"--set {text}: inf and nan are not settings", slug="non-finite")

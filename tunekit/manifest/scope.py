@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 from typing import Any
 
 from tunekit.derive import Action, Edge, Policy
 from tunekit.errors import DeclarationError, Problem, SourceError, nearest
+from tunekit.foreign import CODE_BYTES, Unfit, inside, python_of, read_plain
 from tunekit.forms import AUTO, form_of
 from tunekit.graph import Graph, ordered, stamp
 from tunekit.kinds import kind_of
@@ -159,12 +161,12 @@ class ProjectScope:
             return self.code_files[file]
         root = self.manifest.root
         path = root / file
-        if Path(file).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
+        if "\0" in file:
+            self.problem("bad-value", key, "no file has a NUL in its name")
+        elif Path(file).is_absolute() or not inside(root, path):
             self.problem("path-outside-project", key, f"`{file}` is outside the project", "copy it into the project")
-        elif not path.is_file():
-            names = (
-                [str(p.relative_to(root)) for p in path.parent.glob("*") if p.is_file()] if path.parent.is_dir() else []
-            )
+        elif not os.path.isfile(path):
+            names = _beside(path, root)
             self.problem("missing-file", key, f"`{file}` does not exist", nearest(file, names) if names else "")
         else:
             self.code_files[file] = path
@@ -173,7 +175,10 @@ class ProjectScope:
 
     def _has_function(self, path: Path, file: str, function: str, key: str) -> None:
         try:
-            tree = ast.parse(path.read_bytes(), file)
+            tree = python_of(read_plain(path, CODE_BYTES), file)
+        except Unfit as e:
+            self.problem("bad-code", key, f"{file} {e}")
+            return
         except SyntaxError as e:
             self.problem("bad-code", key, f"{file}:{e.lineno} is not Python: {e.msg}")
             return
@@ -222,6 +227,14 @@ def _names_one(value: Any, names: set[str]) -> bool:
     return isinstance(value, str) and value.partition("@")[0] in names
 
 
+def _beside(path: Path, root: Path) -> list[str]:
+    """Files in the folder of a path, if that is one of the project."""
+    folder = path.parent
+    if not (os.path.isdir(folder) and inside(root, folder) and ".." not in folder.parts):
+        return []
+    return [os.path.relpath(p, root) for p in folder.iterdir() if p.is_file()]
+
+
 def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = True) -> tuple[Graph, list[Path]]:
     """The graph, and the code files that it was checked against. Raises DeclarationError with *all* problems.
     `later`: a source may have a scheme that only a later version reads: legal to plan, not to lock."""
@@ -248,7 +261,10 @@ def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = Tr
     stamped = {label: a._replace(stamp=stamp(a, versions[a.kind])) for label, a in actions.items()}
     graph = Graph.of(stamped, targets, versions)
     default = manifest.settings.default or _ends(graph)
-    return graph._replace(default=default), [*manifest.code, *scope.code_files.values()]
+    return graph._replace(default=default, pass_env=sorted({*manifest.settings.pass_env})), [
+        *manifest.code,
+        *scope.code_files.values(),
+    ]
 
 
 def _ends(graph: Graph) -> list[str]:

@@ -22,6 +22,7 @@ class Inputs:
         self.lock = lock
         self._versions: dict[str, str] | None = None
         self._code: dict[str, dict[str, str]] = {}
+        self._resolved: set[str] = set()  # sources that were looked at since they changed
 
     def source(self, locator: str) -> str | None:
         """Digest of a source's tree; None if it is not locked. Raises SourceError for a bad `path:`."""
@@ -29,7 +30,7 @@ class Inputs:
             block = self.lock.sources.get(locator)
             return block.tree if block else None
         known = self.state.sources.get(locator)
-        if known and known[0] and self.state.changed.isdisjoint(known[1]):
+        if known and known[0] and (locator in self._resolved or self.state.changed.isdisjoint(known[1])):
             return str(known[0])
         from tunekit.sources.path import resolve_path
 
@@ -38,8 +39,8 @@ class Inputs:
         for name in watched:
             if name not in self.state.watch or name in self.state.changed:
                 self.state.look(name)
-                self.state.changed.discard(name)
         self.state.sources[locator] = [tree, watched]
+        self._resolved.add(locator)
         self.state.dirty = True
         return tree
 
@@ -57,7 +58,6 @@ class Inputs:
             files, absent = closure(self.root, file)
             for path in absent:
                 state.look(path)
-                state.changed.discard(path)
             state.closures[file] = known = files + absent
             state.dirty = True
         out = {path: self._code_digest(path) for path in known if state.watch.get(path) != ABSENT}

@@ -88,8 +88,9 @@ class Planner:
         links, whole = self.graph.links, self.presence.whole()
         sources = {label: source for source, labels in self.graph.sources.items() for label in labels}
         moved: set[str] = set()
+        before = {label: self._known(label, sources.get(label)) for label in order}  # two may read one source
         for label in order:
-            known = self._known(label, sources.get(label))
+            known = before[label]
             if (
                 known
                 and label not in suspects

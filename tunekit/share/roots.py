@@ -59,8 +59,9 @@ def live(store: Store) -> Live:
         objects |= _objects_of(store, tree)
     trees, objects = _with_parts(store, trees, objects)
     archives = {a for r in roots for a in r.archives}
-    since = min((use.begun - _TICK for use in uses), default=time.time())
-    return Live(roots, {hex_of(t) for t in trees}, objects, archives, {hex_of(use.key) for use in uses}, since)
+    since = min([time.time(), *(use.begun - _TICK for use in uses)])
+    running = {hex_of(use.key) for use in uses if use.key}
+    return Live(roots, {hex_of(t) for t in trees}, objects, archives, running, since)
 
 
 def _folder(file: Path) -> Path:
@@ -74,7 +75,7 @@ def _folder(file: Path) -> Path:
 
 def _project(root: Path, store: Store) -> Root:
     """A project's newest history lines a label, its links, its promoted results and what its state calls fresh."""
-    if not (root / "tunekit.toml").is_file():
+    if not os.path.isfile(root / "tunekit.toml"):  # also for a name that no file can have
         return Root(str(root), False, set(), set())
     trees: set[str] = set()
     attempts: set[tuple[str, str]] = set()
