@@ -63,7 +63,8 @@ def _upgrades(asked: list[str] | None, known: list[str]) -> list[str]:
 
 def _check(found: OutOfDate | None, count: int, *, as_json: bool) -> int:
     if as_json:
-        body = {"missing": found.missing, "gone": found.gone} if found else {"missing": [], "gone": []}
+        missing, gone, recipes = found or ([], [], [])
+        body = {"missing": missing, "gone": gone, "recipes": [str(change) for change in recipes]}
         print_json("lock", {"ok": found is None, **body})
     if found:
         raise found.error()

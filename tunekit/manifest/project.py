@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -13,6 +13,7 @@ from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
 from tunekit.manifest.find import MANIFEST
 from tunekit.manifest.method import Methods
+from tunekit.manifest.profile import read_profiles
 from tunekit.manifest.recipe import Recipe, find, load_recipes, merged
 from tunekit.manifest.toml import Document, non_finite, read, read_inside
 from tunekit.spec import Spec, operational
@@ -28,16 +29,21 @@ class ProjectSettings(Spec, frozen=True, kw_only=True):
     default: Annotated[
         list[str], operational("What `tunekit build` builds; empty: everything that nothing else uses.")
     ] = []
+    environment: Annotated[
+        Literal["recorded", "strict"],
+        operational("`strict`: numeric settings enter the keys of all targets, too; else the record has them."),
+    ] = "recorded"
 
 
 class Target(NamedTuple):
-    """`inherited`: keys that come from the target's recipe and not from the target itself."""
+    """`recipe`: name of the one it uses; `inherited`: keys that come from that and not from the target itself."""
 
     label: Label
     spec: Spec
     place: Place
     kind: kinds.Kind
     inherited: frozenset[str] = frozenset()
+    recipe: str = ""
 
 
 class Manifest(NamedTuple):
@@ -54,6 +60,7 @@ class Manifest(NamedTuple):
     sources: list[tuple[str, Place]]
     whole: bool
     code: list[Path] = []
+    profiles: dict[str, str] = {}
 
 
 def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
@@ -65,6 +72,7 @@ def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
     recipes = load_recipes(root, problems)
     raw = _tables(documents, problems)
     _override(raw, overrides)
+    profiles = read_profiles(documents, problems)
     methods = Methods(root)
     targets: dict[str, Target] = {}
     sources: list[tuple[str, Place]] = []
@@ -79,7 +87,7 @@ def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
         _check_default(settings.default, raw, Place(first, ("project",)), problems)
     files += [r.path for r in recipes.values()]
     folders += [root / "recipes"]
-    return Manifest(root, settings, targets, recipes, files, folders, sources, whole, methods.files)
+    return Manifest(root, settings, targets, recipes, files, folders, sources, whole, methods.files, profiles)
 
 
 _NO_SETTINGS = ProjectSettings(name="")
@@ -128,7 +136,7 @@ def _documents(
 
 
 Raw = dict[Label, tuple[dict[str, Any], Place]]
-_RESERVED = {"environment", "store", "remote"}
+_RESERVED = {"store", "remote"}
 
 
 def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
@@ -137,7 +145,7 @@ def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
     for document in documents:
         for kind, tables in document.values.items():
             top = Place(document, (kind,))
-            if kind == "project":
+            if kind in ("project", "environment"):
                 continue
             if kind in _RESERVED:
                 message = f"[{kind}] is kept for a later version: nothing reads it yet"
@@ -210,7 +218,7 @@ def _target(
     methods: Methods,
     problems: list[Problem],
 ) -> Target | None:
-    inherited: frozenset[str] = frozenset()
+    inherited, name = frozenset[str](), ""
     if label.kind != "run":
         kind = kinds.TARGETS[label.kind]
         struct = kind.spec_type()
@@ -220,7 +228,7 @@ def _target(
             rest = {k: v for k, v in values.items() if k != "recipe"}
             if recipe is None:
                 return None
-            inherited = frozenset(recipe.document.values) - set(rest)
+            inherited, name = frozenset(recipe.document.values) - set(rest), recipe.name
             values = merged(recipe.document.values, rest)
         found = methods.find(values, place, problems)
         if found is None:
@@ -228,7 +236,7 @@ def _target(
         kind, struct = found
         values = _for_struct(values, kind)
     spec = convert(values, struct, place, problems)
-    return Target(label, spec, place, kind, inherited) if spec is not None else None
+    return Target(label, spec, place, kind, inherited, name) if spec is not None else None
 
 
 def _for_struct(values: dict[str, Any], kind: kinds.Kind) -> dict[str, Any]:
