@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tunekit.kinds import kind_of
+from tunekit.lockfile import ResultBlock
 
 BITWISE = "cpu-bitwise"
 
@@ -48,18 +49,28 @@ class Agreement(NamedTuple):
 
 def agreement(old: dict[str, Any], new: dict[str, Any]) -> Agreement:
     """Of two records of one key."""
-    return compared(figures_of(old), old["outputs"], new, promised=_promised(old) and _promised(new))
+    return _compared(figures_of(old), old["outputs"], determinism_of(old), new)
 
 
-def compared(figures: dict[str, float], outputs: dict[str, str], new: dict[str, Any], *, promised: bool) -> Agreement:
-    """Of a record with what is known of another one."""
+def agrees(promoted: ResultBlock, new: dict[str, Any]) -> Agreement:
+    """Of a record with what the lock says of the promoted one."""
+    return _compared(promoted.metrics, promoted.outputs, promoted.determinism, new)
+
+
+def _compared(figures: dict[str, float], outputs: dict[str, str], determinism: str, new: dict[str, Any]) -> Agreement:
     tolerance, found = kind_of(new["kind"]).tolerance, figures_of(new)
     differing = [
         Figure(name, figures.get(name), found.get(name), _close(figures.get(name), found.get(name), tolerance))
         for name in [*figures, *(n for n in found if n not in figures)]
         if figures.get(name) != found.get(name)
     ]
+    promised = BITWISE == determinism == determinism_of(new)
     return Agreement(outputs == new["outputs"], promised, tolerance, differing)
+
+
+def determinism_of(record: dict[str, Any]) -> str:
+    """What a record promises of its bits; a room that says nothing promises them."""
+    return str(record["effective"].get("determinism", BITWISE))
 
 
 def figures_of(record: dict[str, Any]) -> dict[str, float]:
@@ -71,10 +82,6 @@ def figures_of(record: dict[str, Any]) -> dict[str, float]:
         for name, value in found.items()
         if type(value) in (int, float) and abs(value) < float("inf") and name != "best_step"
     }
-
-
-def _promised(record: dict[str, Any]) -> bool:
-    return record["effective"].get("determinism", BITWISE) == BITWISE
 
 
 def _close(old: float | None, new: float | None, tolerance: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tunekit.build.agreement import agreement, compared
+from tunekit.build.agreement import agreement, agrees
 from tunekit.build.finish import early
 from tunekit.errors import LockError
 from tunekit.lockfile import ResultBlock
@@ -42,10 +42,9 @@ def _held_to(planner: Planner, made: dict[str, Any], promoted: ResultBlock) -> O
     found = planner.results.record(made["key"])
     if found is not None and _present(planner, found):
         return Outcome(found, _another(found, made))
-    how = compared(promoted.metrics, promoted.outputs, made, promised=False)
     raise LockError(
         f"{promoted.label}: tunekit.lock promotes attempt {promoted.attempt}, whose bytes are lost; attempt "
-        f"{made['attempt']} was made and kept, with {how}",
+        f"{made['attempt']} was made and kept, with {agrees(promoted, made)}",
         slug="result-differs",
         hint=f"tunekit promote {promoted.label} --attempt {made['attempt']}   (or get the promoted bytes)",
     )

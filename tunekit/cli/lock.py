@@ -1,4 +1,4 @@
-"""`tunekit lock`: pin sources in tunekit.lock. Runs no project code."""
+"""`tunekit lock`: pin sources in tunekit.lock, and say what changed in it. Runs no project code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "lock",
         "Pin the sources that tunekit.lock does not have, drop those that nothing names any more, keep the rest.\n"
-        "`path:` sources need no pin: version control has them.",
-        "tunekit lock\ntunekit lock --check    (CI: exit 3 if it would change)\n"
+        "`path:` sources need no pin: version control has them.\n"
+        "`lock diff` says what changed since a revision of git (default: HEAD) or another lock file.",
+        "tunekit lock\ntunekit lock --check    (CI: exit 3 if it would change)\ntunekit lock diff HEAD~1\n"
         "tunekit lock --upgrade                    (everything)\ntunekit lock --upgrade pypi:corpus#data/train.jsonl",
     )
+    p.add_argument("words", nargs="*", metavar="diff [REVISION|FILE]", help="say what changed, change nothing")
     p.add_argument("--check", action="store_true", help="change nothing; exit 3 if the lock is out of date")
     p.add_argument("--upgrade", nargs="*", metavar="SOURCE", help="pin anew, with the environment (default: all)")
     p.add_argument("--offline", action="store_true", help="touch no network")
@@ -30,6 +32,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.words:
+        if args.words[0] != "diff":
+            hint = "`tunekit lock --upgrade SOURCE` pins one anew; `tunekit lock diff REVISION` compares"
+            raise UsageError(f"`{args.words[0]}` is nothing that `lock` does", hint=hint)
+        from tunekit.cli.lockdiff import diff
+
+        return diff(args, args.words[1:])
+    return _lock(args)
+
+
+def _lock(args: argparse.Namespace) -> int:
     from tunekit.build import locking
     from tunekit.plan.project import open_planner
 

@@ -81,6 +81,7 @@ class ResultBlock(NamedTuple):
     attempt: str | int
     outputs: dict[str, str]  # role → artifact digest
     metrics: dict[str, float] = {}  # figures of its summary: what another machine's attempt is compared with
+    determinism: str = ""  # what its record promises of its bits
 
 
 class Lock(NamedTuple):

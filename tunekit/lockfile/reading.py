@@ -209,8 +209,9 @@ class _Reader:
 
     def result(self, nth: int, table: Any, before: list[ResultBlock]) -> ResultBlock:
         at = ("[[result]]", nth, "")
-        kinds = {"label": str, "key": str, "attempt": (str, int), "outputs": dict, "metrics": dict}
-        body = self.check(table, kinds, set(kinds) - {"metrics"}, at, "[[result]]")
+        required = {"label": str, "key": str, "attempt": (str, int), "outputs": dict}
+        kinds = {**required, "metrics": dict, "determinism": str}
+        body = self.check(table, kinds, set(required), at, "[[result]]")
         hint = "`tunekit promote` writes this block again; without it the store's first success counts"
         if parse_label(body["label"]) is None:
             raise self.fail("lock-bad-label", f"{body['label']!r} is not a label", ("[[result]]", nth, "label"), hint)

@@ -32,6 +32,8 @@ def dump_lock(lock: Lock) -> str:
         out.append(f"outputs = {{ {outputs} }}\n" if outputs else "outputs = {}\n")
         if result.metrics:
             out.append(f"metrics = {_value(result.metrics)}\n")
+        if result.determinism:
+            out.append(f"determinism = {text_of(result.determinism)}\n")
     out.extend(_source_text(lock.sources[name]) for name in sorted(lock.sources))
     return "".join(out)
 
