@@ -40,7 +40,8 @@ class Agreement(NamedTuple):
         if self.same_bytes:
             return "the same bytes"
         told = ", ".join(f"{f.name} {_show(f.old)} → {_show(f.new)}{'' if f.close else ' (!)'}" for f in self.figures)
-        told = told or "its figures are equal"
+        if not told:
+            return "other bytes" if self.promised else "other bytes, no figure differs"
         if self.promised:
             return f"other bytes: {told}"
         within = "within" if all(f.close for f in self.figures) else "not within"
