@@ -24,6 +24,8 @@ from tunekit.lockfile import (
     dump_lock,
     empty_lock,
     load_lock,
+    read_lock,
+    reading,
     recipe_of,
     save_lock,
 )
@@ -271,6 +273,45 @@ def test_not_utf8(tmp_path):
     with pytest.raises(LockError) as caught:
         load_lock(tmp_path / "l")
     assert caught.value.slug == "lock-not-toml"
+
+
+def read_strictly(data: bytes) -> Lock:
+    return reading._Reader(data, "l").lock()
+
+
+def outcome(read, data: bytes) -> tuple[object, ...]:
+    try:
+        return ("read", read(data))
+    except LockError as e:
+        return (e.slug, e.message)
+
+
+@given(lock=locks, data=st.data())
+@settings(max_examples=120, deadline=None)
+def test_the_quick_way_reads_what_the_strict_one_does(lock, data):
+    """Also of a text with an edit anywhere: the same lock, or the same error."""
+    text = dump_lock(lock)
+    assert reading._as_written(text.encode(), "l") is not None
+    at = data.draw(st.integers(0, len(text)))
+    size = data.draw(st.sampled_from([0, 1, 1, 5, 80]))
+    edited = text[:at] + data.draw(st.sampled_from(["", "x", " ", "\n", '"', "0", "#", "]", "é"])) + text[at + size :]
+    for body in (text.encode(), edited.encode()):
+        assert outcome(lambda b: read_lock(b, "l"), body) == outcome(read_strictly, body)
+
+
+@pytest.mark.parametrize("path", ["a.txt", "x/.hidden", "ü/ä.json", "a b", 'q"uote', "x" * 255, "-/=."])
+def test_the_quick_way_takes_any_name(path):
+    block = block_of("path:x", "", None, [FileEntry(path, 1, A)])
+    text = dump_lock(empty_lock()._replace(sources={"path:x": block}))
+    assert reading._as_written(text.encode(), "l") == read_strictly(text.encode())
+
+
+@pytest.mark.parametrize("path", ["../a", "a/../b", "/a", "a//b", "./a", "a/", "x" * 256])
+def test_the_quick_way_refuses_bad_names(tmp_path, path):
+    text = dump_lock(empty_lock()._replace(sources={"x": block_of("x", "", None, [FileEntry(path, 1, A)])}))
+    with pytest.raises(LockError) as caught:
+        load(text, tmp_path)
+    assert caught.value.slug == "lock-bad-path"
 
 
 def test_missing_file_is_an_empty_lock(tmp_path):

@@ -25,7 +25,8 @@ from tunekit.lockfile.blocks import (
     recipe_of,
     tree_of,
 )
-from tunekit.lockfile.writing import key_of, text_of
+from tunekit.lockfile.filelines import without_files
+from tunekit.lockfile.writing import dump_lock, key_of, text_of
 
 _RELOCK = "run `tunekit lock` to write this block again"
 _MAX_SIZE = 2**63
@@ -42,14 +43,26 @@ def load_lock(path: str | os.PathLike[str]) -> Lock:
 
 def read_lock(data: bytes, name: str) -> Lock:
     """A lock's bytes; `name` is what errors call it."""
-    return _Reader(data, name).lock()
+    return _as_written(data, name) or _Reader(data, name).lock()
+
+
+def _as_written(data: bytes, name: str) -> Lock | None:
+    """A lock that is to the byte what tunekit writes, read without TOML's parser for its files. None: it is not."""
+    try:
+        text, files = without_files(data.decode())
+        lock = _Reader(text.encode(), name, files).lock()
+        return lock if dump_lock(lock).encode() == data else None
+    except (LockError, ValueError, IndexError):
+        return None
 
 
 class _Reader:
     """Turns one lock's bytes into blocks. `at` = (header line of the table, which one of them, what to look for)."""
 
-    def __init__(self, data: bytes, file: str) -> None:
+    def __init__(self, data: bytes, file: str, files: list[tuple[FileEntry, ...]] | None = None) -> None:
+        """`files`: those of each source, where they have been taken out of `data`."""
         self.file = file
+        self.taken = files
         self.lines = data.decode("utf-8", "replace").splitlines()
         try:
             self.body = tomllib.loads(data.decode())
@@ -145,6 +158,8 @@ class _Reader:
         name = table["source"]
         what = f"source `{name}`"
         files = tuple(sorted(self.file_entry(nth, f, what) for f in table["files"]))
+        if self.taken is not None:
+            files = self.taken[nth]
         if not files or len({f.path for f in files}) != len(files):
             problem = "names a file twice" if files else "has no files"
             raise self.fail("lock-duplicate" if files else "lock-missing-key", f"{what} {problem}", head)
