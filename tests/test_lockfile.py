@@ -247,6 +247,22 @@ def test_every_flipped_digest_digit_is_noticed(tmp_path):
                 load("\n".join([*lines[:i], flipped, *lines[i + 1 :]]), tmp_path)
 
 
+def test_no_flipped_byte_of_a_source_or_of_a_setting_goes_unnoticed(tmp_path):
+    """A text with one byte changed is refused, or says the same of sources and recipes (white space, comments)."""
+    text, whole = dump_lock(sample()), load(dump_lock(sample()), tmp_path)
+    refused = 0
+    for at in range(len(text)):
+        other = "x" if text[at] != "x" else "0"
+        try:
+            found = read_lock((text[:at] + other + text[at + 1 :]).encode(), "l")
+        except LockError:
+            refused += 1
+            continue
+        assert found.sources == whole.sources, at
+        assert list(found.recipes.values()) == list(whole.recipes.values()), at
+    assert len(text) > 1500 and refused > 0.7 * len(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [

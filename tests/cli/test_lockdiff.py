@@ -78,6 +78,19 @@ def test_rows_and_schema_of_a_source_that_moved(moved, call):
     assert dataset["unknown"] is None
 
 
+def test_an_upgrade_by_label(fresh, call, packages):
+    wheel(packages, "1.0", [{"text": "a"}])
+    (fresh / "tunekit.toml").write_text(
+        '[project]\nname = "p"\n[dataset.c]\nsource = "pypi:corpus#corpus/rows.jsonl"\n'
+        '[dataset.d]\nsource = "pypi:corpus#corpus/*.jsonl"\n'
+    )
+    assert call(fresh, "lock").code == 0
+    wheel(packages, "2.0", [{"text": "b"}])
+    body = call(fresh, "lock", "--json", "--upgrade", "dataset:d").json
+    assert body["changed"] == ["pypi:corpus#corpus/*.jsonl"]
+    assert "error[unknown-source]" in call(fresh, "lock", "--upgrade", "dataset:e").err
+
+
 def test_what_came_and_what_went(moved, call):
     toml = moved / "tunekit.toml"
     toml.write_text(toml.read_text().replace("pypi:corpus#", "pypi:corpus@1.0#"))

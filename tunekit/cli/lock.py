@@ -21,11 +21,12 @@ def parser() -> argparse.ArgumentParser:
         "`path:` sources need no pin: version control has them.\n"
         "`lock diff` says what changed since a revision of git (default: HEAD) or another lock file.",
         "tunekit lock\ntunekit lock --check    (CI: exit 3 if it would change)\ntunekit lock diff HEAD~1\n"
-        "tunekit lock --upgrade                    (everything)\ntunekit lock --upgrade pypi:corpus#data/train.jsonl",
+        "tunekit lock --upgrade                    (everything)\ntunekit lock --upgrade dataset:corpus\n"
+        "tunekit lock --upgrade pypi:corpus#data/train.jsonl",
     )
     p.add_argument("words", nargs="*", metavar="diff [REVISION|FILE]", help="say what changed, change nothing")
     p.add_argument("--check", action="store_true", help="change nothing; exit 3 if the lock is out of date")
-    p.add_argument("--upgrade", nargs="*", metavar="SOURCE", help="pin anew, with the environment (default: all)")
+    p.add_argument("--upgrade", nargs="*", metavar="SOURCE|LABEL", help="pin anew, with the environment (default: all)")
     p.add_argument("--offline", action="store_true", help="touch no network")
     p.add_argument("--json", action="store_true")
     return p
@@ -52,7 +53,7 @@ def _lock(args: argparse.Namespace) -> int:
     known = locking.locked_sources(planner.graph)
     if args.check:
         return _check(locking.out_of_date(planner.graph, before), len(known), as_json=args.json)
-    upgrade = tuple(_upgrades(args.upgrade, known))
+    upgrade = tuple(_upgrades(args.upgrade, known, planner.graph.sources))
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     after = locking.update(
         root, planner.graph, planner.inputs, store, offline=args.offline, say=say, upgrade=upgrade
@@ -61,12 +62,14 @@ def _lock(args: argparse.Namespace) -> int:
     return 0
 
 
-def _upgrades(asked: list[str] | None, known: list[str]) -> list[str]:
+def _upgrades(asked: list[str] | None, known: list[str], readers: dict[str, list[str]]) -> list[str]:
+    """Sources as the lock names them: those asked for, and those of the targets asked for."""
     from tunekit.sources.locator import as_locked
 
     if asked is None:
         return []
-    asked = [as_locked(source, known) for source in asked]
+    of_target = {name: [s for s in known if name + "#fetch" in readers[s]] for name in asked}
+    asked = [s for name in asked for s in of_target[name] or [as_locked(name, known)]]
     for source in asked:
         if source not in known:
             hint = nearest(source, known) or "this project has no source that needs a pin"
