@@ -303,7 +303,7 @@ def outcome(read, data: bytes) -> tuple[object, ...]:
 
 
 @given(lock=locks, data=st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_quick_way_reads_what_the_strict_one_does(lock, data):
     """Also of a text with an edit anywhere: the same lock, or the same error."""
     text = dump_lock(lock)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from tunekit.hashing import digest_of, tree_digest
 
 VERSION = 1
+MAX_SIZE = 2**63
 
 
 class FileEntry(NamedTuple):

@@ -7,22 +7,25 @@ from __future__ import annotations
 import json
 import re
 
-from tunekit.lockfile.blocks import FileEntry, bad_path
+from tunekit.lockfile.blocks import MAX_SIZE, FileEntry, bad_path
 
 _LIST = re.compile(r"^files = \[\n((?:    \{ path = .*\n)+)\]\n", re.MULTILINE)
 _LINE = re.compile(
-    r'^    \{ path = ("(?:[^"\\\n]|\\.)*"), size = (\d{1,18}), sha256 = "(sha256:[0-9a-f]{64})" \},$', re.MULTILINE
+    r'^    \{ path = ("(?:[^"\\\n]|\\.)*"), size = (\d{1,19}), sha256 = "(sha256:[0-9a-f]{64})" \},$', re.MULTILINE
 )
 # Names that need no closer look: parts that do not begin with a dot, short in all.
 _PLAIN = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_=.-]*(?:/[A-Za-z0-9_=-][A-Za-z0-9_=.-]*)*\Z")
 
 
 def without_files(text: str) -> tuple[str, list[tuple[FileEntry, ...]]]:
-    """The text with empty lists of files, and what stood in each. ValueError for a name that no artifact has."""
+    """The text with empty lists of files, and what stood in each. ValueError for a name or a size that no artifact has."""
     taken: list[tuple[FileEntry, ...]] = []
 
     def take(found: re.Match[str]) -> str:
-        taken.append(tuple(FileEntry(_name(name), int(size), sha256) for name, size, sha256 in _LINE.findall(found[1])))
+        files = tuple(FileEntry(_name(name), int(size), sha256) for name, size, sha256 in _LINE.findall(found[1]))
+        if any(f.size >= MAX_SIZE for f in files):
+            raise ValueError("too large")
+        taken.append(files)
         return "files = []\n"
 
     return _LIST.sub(take, text), taken

@@ -12,6 +12,7 @@ from tunekit.errors import LockError, nearest
 from tunekit.hashing import hex_of
 from tunekit.label import parse_label
 from tunekit.lockfile.blocks import (
+    MAX_SIZE,
     VERSION,
     Archive,
     Environment,
@@ -29,7 +30,6 @@ from tunekit.lockfile.filelines import without_files
 from tunekit.lockfile.writing import dump_lock, key_of, text_of
 
 _RELOCK = "run `tunekit lock` to write this block again"
-_MAX_SIZE = 2**63
 
 
 def load_lock(path: str | os.PathLike[str]) -> Lock:
@@ -148,7 +148,7 @@ class _Reader:
 
     def sized(self, table: dict[str, Any], at: tuple[str, int, str], what: str) -> None:
         self.digest(table["sha256"], at, what)
-        if not 0 <= table["size"] < _MAX_SIZE:
+        if not 0 <= table["size"] < MAX_SIZE:
             raise self.fail("lock-wrong-type", f"{what}: size {table['size']} is out of range", at)
 
     def source(self, nth: int, table: Any) -> SourceBlock:
