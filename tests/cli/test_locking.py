@@ -162,6 +162,19 @@ class TestProfiles:
         assert call(declared, "lock").code == 0, "a machine without it keeps what is locked"
         assert "0.21.0" in lock.read_text()
 
+    def test_drift_is_told_where_all_is_fresh_too(self, declared, call, monkeypatch):
+        monkeypatch.setattr("tunekit.plan.state._RACY", 0)  # a file may be trusted at once: no test waits for 2 s
+        assert call(declared, "lock").code == call(declared, "build", "--trust").code == 0
+        assert call(declared, "status").out == "fresh: 1 target and all that it needs\n"
+        lock = declared / "tunekit.lock"
+        lock.write_text(lock.read_text().replace("0.20.1", "0.21.0"))
+        for _ in range(2):
+            assert "environment vllm: vllm 0.20.1" in call(declared, "status").out
+            assert "nothing to do" in call(declared, "build", "--trust").out
+        lock.write_text(lock.read_text().replace("0.21.0", "0.20.1"))
+        assert "nothing to do" in call(declared, "build", "--trust").out
+        assert call(declared, "status").out == "fresh: 1 target and all that it needs\n"
+
     def test_one_that_is_not_there_and_one_that_is_gone(self, declared, call):
         (declared / ".venv-vllm").unlink()
         said = call(declared, "lock")

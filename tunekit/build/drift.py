@@ -42,6 +42,14 @@ def of_profiles(inputs: Inputs, graph: Graph) -> list[Drift]:
     return found
 
 
+def note(inputs: Inputs, graph: Graph) -> None:
+    """Keep in the state whether there is any, for a `status` that finds nothing changed and plans nothing."""
+    found = bool(of(inputs) or of_profiles(inputs, graph))
+    if inputs.state.packages.get("drift", False) != found:
+        inputs.state.packages["drift"] = found
+        inputs.state.redrawn = True
+
+
 def _differing(name: str, locked: Environment, have: Environment) -> list[Drift]:
     out = [Drift("python", locked.python, have.python, name)] if _minor(locked.python) != _minor(have.python) else []
     return out + [

@@ -140,6 +140,7 @@ def _check_environment(planner: Planner) -> None:
 
 
 def _build(planner: Planner, labels: list[str], args: argparse.Namespace, finish: frozenset[str]) -> int:
+    from tunekit.build import drift
     from tunekit.build.builder import Builder, Options
     from tunekit.report.listen import listener
 
@@ -156,6 +157,7 @@ def _build(planner: Planner, labels: list[str], args: argparse.Namespace, finish
         finally:
             if builder.links is not None and not (args.overrides or args.finish):
                 planner.state.complete(args.labels, builder.links)
+            drift.note(planner.inputs, planner.graph)
             planner.save()
     return _exit_code(list(result.failed.values()))
 

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     if not (args.all or args.json):
         store = open_store()
-        done = unchanged(project_root(args), store.root, args.labels)
+        done = unchanged(project_root(args), store.root, args.labels, drift=False)
         if done is not None:
             many = len(done) != 1
             print(f"fresh: {len(done)} target{'s' * many} and all that {'they need' if many else 'it needs'}")

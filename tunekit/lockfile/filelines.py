@@ -18,7 +18,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_=.-]*(?:/[A-Za-z0-9_=-][A-Za-z0-9
 
 
 def without_files(text: str) -> tuple[str, list[tuple[FileEntry, ...]]]:
-    """The text with empty lists of files, and what stood in each. ValueError for a name or a size that no artifact has."""
+    """The text with empty lists of files, and what stood in each. ValueError: a name or size that no artifact has."""
     taken: list[tuple[FileEntry, ...]] = []
 
     def take(found: re.Match[str]) -> str:
