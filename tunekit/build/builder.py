@@ -363,7 +363,7 @@ class Builder:
         """Hold a result against its gates; a failed one keeps the result and blocks what would use it."""
         if label not in self._gated or not self.planner.nodes[label].outputs:
             return
-        record = self.records.get(label) or self.planner.results.record(self.planner.nodes[label].key) or {}
+        record = self.records.get(label) or self.planner.results.measured(self.planner.nodes[label].key)
         for receipt in gates.judge(self.planner.graph.actions[label].gates, record):
             self.listen({"type": "gate", "action": label, **receipt._asdict()})
             if not receipt.passed:

@@ -32,3 +32,10 @@ class Results:
         same = [r for r in records.attempts(self._store, key) if r["outputs"] == block.outputs]
         named = [r for r in same if r["attempt"] == block.attempt]
         return next(iter(named or same), None)
+
+    def measured(self, key: str) -> dict[str, Any]:
+        """What gates are held against: the record, or what the lock says that a promoted one measured."""
+        record = self.record(key)
+        if record is None and (block := self._promoted.get(key)):
+            return {"effective": {"summary": block.metrics}}
+        return record or {}
