@@ -18,6 +18,7 @@ from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
 from tunekit.build.finish import early
 from tunekit.build.frontier import Frontier
+from tunekit.build.outcome import outcome
 from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
@@ -308,14 +309,18 @@ class Builder:
 
     def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
         selected = records.add(self.store, record, attempt.parts_list())
-        if not all([self.planner.presence.present(tree) for tree in selected["outputs"].values()]):
-            records.select(self.store, record)  # the first result's objects are lost, and these are other bytes
-            message = f"its result was lost, and it came out differently: attempt {record['attempt']} counts now"
-            self.listen({"type": "warning", "action": label, "slug": "other-bytes", "message": message})
-            selected = record
-        elif early(selected) and not early(record):
-            records.select(self.store, record)  # trained in full (`--force`): it counts from now on
-            selected = record
+        try:
+            found = outcome(self.planner, record, selected)
+        except LockError as e:
+            attempt.clear()
+            history.append(self.root, label, record, "attempt")  # gc keeps it: it may be promoted
+            self._end(label, e)
+            return
+        if found.record is not record:
+            history.append(self.root, label, record, "attempt")
+        selected, (slug, message) = found
+        if slug:
+            self.listen({"type": "warning", "action": label, "slug": slug, "message": message})
         node = attempt.node
         if node.key in self.options.finish and not early(record):
             message = "its method knows no early end: it was trained in full"
@@ -330,7 +335,7 @@ class Builder:
         self._done(label, selected, "built")
 
     def _hit(self, label: str, node: Node, how: str) -> None:
-        record = {} if node.action.source else records.lookup(self.store, node.key) or {}
+        record = {} if node.action.source else self.planner.results.record(node.key) or {}
         node.run = False
         self.found += 1
         if record:
@@ -379,7 +384,7 @@ class Builder:
         """Hold a result against its gates; a failed one keeps the result and blocks what would use it."""
         if label not in self._gated or not self.planner.nodes[label].outputs:
             return
-        record = self.records.get(label) or records.lookup(self.store, self.planner.nodes[label].key) or {}
+        record = self.records.get(label) or self.planner.results.measured(self.planner.nodes[label].key)
         for receipt in gates.judge(self.planner.graph.actions[label].gates, record):
             self.listen({"type": "gate", "action": label, **receipt._asdict()})
             if not receipt.passed:

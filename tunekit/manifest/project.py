@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -14,6 +14,7 @@ from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
 from tunekit.manifest.find import MANIFEST
 from tunekit.manifest.method import Methods
+from tunekit.manifest.profile import read_profiles
 from tunekit.manifest.recipe import Recipe, find, load_recipes, merged
 from tunekit.manifest.toml import Document, non_finite, read_inside
 from tunekit.spec import Spec, operational
@@ -33,6 +34,10 @@ class ProjectSettings(Spec, frozen=True, kw_only=True):
         list[str],
         operational("Environment variables (tokens, say) that its actions get besides what every worker gets."),
     ] = []
+    environment: Annotated[
+        Literal["recorded", "strict"],
+        operational("`strict`: numeric settings enter the keys of all targets, too; else the record has them."),
+    ] = "recorded"
 
     def checks(self) -> list[tuple[str, str, str]]:
         hint = "a name, like WANDB_API_KEY: its value comes from your shell and is written nowhere"
@@ -44,13 +49,14 @@ class ProjectSettings(Spec, frozen=True, kw_only=True):
 
 
 class Target(NamedTuple):
-    """`inherited`: keys that come from the target's recipe and not from the target itself."""
+    """`recipe`: name of the one it uses; `inherited`: keys that come from that and not from the target itself."""
 
     label: Label
     spec: Spec
     place: Place
     kind: kinds.Kind
     inherited: frozenset[str] = frozenset()
+    recipe: str = ""
 
 
 class Manifest(NamedTuple):
@@ -67,6 +73,7 @@ class Manifest(NamedTuple):
     sources: list[tuple[str, Place]]
     whole: bool
     code: list[Path] = []
+    profiles: dict[str, str] = {}
 
 
 def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
@@ -78,6 +85,7 @@ def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
     recipes = load_recipes(root, problems)
     raw = _tables(documents, problems)
     _override(raw, overrides)
+    profiles = read_profiles(documents, problems)
     methods = Methods(root)
     targets: dict[str, Target] = {}
     sources: list[tuple[str, Place]] = []
@@ -92,7 +100,7 @@ def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
         _check_default(settings.default, raw, Place(first, ("project",)), problems)
     files += [r.path for r in recipes.values()]
     folders += [root / "recipes"]
-    return Manifest(root, settings, targets, recipes, files, folders, sources, whole, methods.files)
+    return Manifest(root, settings, targets, recipes, files, folders, sources, whole, methods.files, profiles)
 
 
 _NO_SETTINGS = ProjectSettings(name="")
@@ -141,7 +149,7 @@ def _documents(
 
 
 Raw = dict[Label, tuple[dict[str, Any], Place]]
-_RESERVED = {"environment", "store", "remote"}
+_RESERVED = {"store", "remote"}
 
 
 def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
@@ -150,7 +158,7 @@ def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
     for document in documents:
         for kind, tables in document.values.items():
             top = Place(document, (kind,))
-            if kind == "project":
+            if kind in ("project", "environment"):
                 continue
             if kind in _RESERVED:
                 message = f"[{kind}] is kept for a later version: nothing reads it yet"
@@ -225,7 +233,7 @@ def _target(
     methods: Methods,
     problems: list[Problem],
 ) -> Target | None:
-    inherited: frozenset[str] = frozenset()
+    inherited, name = frozenset[str](), ""
     if label.kind != "run":
         kind = kinds.TARGETS[label.kind]
         struct = kind.spec_type()
@@ -235,7 +243,7 @@ def _target(
             rest = {k: v for k, v in values.items() if k != "recipe"}
             if recipe is None:
                 return None
-            inherited = frozenset(recipe.document.values) - set(rest)
+            inherited, name = frozenset(recipe.document.values) - set(rest), recipe.name
             values = merged(recipe.document.values, rest)
         found = methods.find(values, place, problems)
         if found is None:
@@ -243,7 +251,7 @@ def _target(
         kind, struct = found
         values = _for_struct(values, kind)
     spec = convert(values, struct, place, problems)
-    return Target(label, spec, place, kind, inherited) if spec is not None else None
+    return Target(label, spec, place, kind, inherited, name) if spec is not None else None
 
 
 def _for_struct(values: dict[str, Any], kind: kinds.Kind) -> dict[str, Any]:

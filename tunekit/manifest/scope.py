@@ -257,14 +257,21 @@ def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = Tr
         cycle = ordered(rest)[1]
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
+    if manifest.settings.environment == "strict":
+        actions = {label: _strict(action) for label, action in actions.items()}
     versions = {a.kind: kind_of(a.kind).version for a in actions.values()}
     stamped = {label: a._replace(stamp=stamp(a, versions[a.kind])) for label, a in actions.items()}
     graph = Graph.of(stamped, targets, versions)
     default = manifest.settings.default or _ends(graph)
-    return graph._replace(default=default, pass_env=sorted({*manifest.settings.pass_env})), [
-        *manifest.code,
-        *scope.code_files.values(),
-    ]
+    recipes = {t.recipe: manifest.recipes[t.recipe].document.values for t in manifest.targets.values() if t.recipe}
+    asked = sorted({*manifest.settings.pass_env})
+    whole = graph._replace(default=default, pass_env=asked, recipes=recipes, profiles=manifest.profiles)
+    return whole, [*manifest.code, *scope.code_files.values()]
+
+
+def _strict(action: Action) -> Action:
+    """With its numeric settings in the key. Defaults are left out, as everywhere."""
+    return action._replace(fields=action.fields | action.numeric, numeric={})
 
 
 def _ends(graph: Graph) -> list[str]:

@@ -14,8 +14,8 @@ from tunekit.plan.inputs import Inputs
 from tunekit.plan.preimage import action_key, part_bases, preimage
 from tunekit.plan.presence import Presence
 from tunekit.plan.reason import Reason, difference
+from tunekit.plan.results import Results
 from tunekit.plan.state import State, site_signature
-from tunekit.store import records
 from tunekit.store.store import Store
 
 FRESH, STALE, BLOCKED, UNLOCKED = "fresh", "stale", "blocked", "unlocked"
@@ -66,6 +66,7 @@ class Planner:
         self.store = store
         self.inputs = inputs
         self.presence = Presence(state, store)
+        self.results = Results(store, inputs.lock)
         self.nodes: dict[str, Node] = {}
         self.forced: set[str] = set()
         self._sure: set[str] = set()  # labels whose memo was held against the present, and stands
@@ -193,12 +194,13 @@ class Planner:
 
     def _lookup(self, node: Node) -> None:
         label = node.action.label
-        record = None if label in self.forced else records.lookup(self.store, node.key)
-        if record is None:
+        record = None if label in self.forced else self.results.record(node.key)
+        promoted = None if label in self.forced else self.results.promoted(node.key)
+        if record is None and promoted is None:
             node.reasons = [Reason("forced")] if label in self.forced else self._why(node)
             return
-        node.outputs = record["outputs"]
-        node.present = self._present(node.outputs)
+        node.outputs = record["outputs"] if record else promoted.outputs if promoted else {}
+        node.present = record is not None and self._present(node.outputs)
         if node.present:
             node.state = FRESH
             self.remember(node)
@@ -259,6 +261,8 @@ class Planner:
         if action.code or action.files:
             parts += [f"{k}={v}" for k, v in self.code_digests(action).items()]
         parts += [self.inputs.version(package) for package in action.packages]
+        if self.results.stamp:
+            parts.append(self.results.stamp)
         return sha256_bytes("|".join(parts).encode())[7:39]  # kept for every action: short
 
     def _image(self, action: Action) -> dict[str, Any]:
@@ -302,7 +306,7 @@ class Planner:
     def previous(self, label: str) -> dict[str, Any] | None:
         """The record of the label's last result."""
         memo = self.state.memo.get(label)
-        return records.lookup(self.store, memo[1]) if memo else None
+        return self.results.record(memo[1]) if memo else None
 
     def _previous(self, label: str) -> dict[str, Any] | None:
         record = self.previous(label)
