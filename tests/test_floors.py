@@ -24,7 +24,7 @@ FLOORS = [
     ("kinds", 3),
     ("manifest", 4), ("graph", 4), ("lockfile", 4),
     # what a source says, and whether its files are there: part of reading a declaration
-    ("sources.locator", 4), ("sources.select", 4), ("sources.files", 4),
+    ("sources.locator", 4), ("sources.urls", 4), ("sources.select", 4), ("sources.files", 4),
     ("sources", 5), ("store", 5),
     ("plan", 6),
     ("build", 7), ("share", 7.5),  # share reads the history that builds write
