@@ -186,7 +186,7 @@ def test_links_submodules_and_lfs(place):
 
 def test_hostile_names(place):
     blob = place.repo("hash-object", "-w", "--stdin", stdin=b"x").encode()
-    for name in (b"..", b".git", b"a\\b", b"a\nb", b"\xff"):
+    for name in (b"..", b"a\\b", b"a\nb", b"\xff"):
         inner = place.repo("mktree", "-z", stdin=b"100644 blob " + blob + b"\tx\0").encode()
         raw = b"100644 " + name + b"\0" + bytes.fromhex(blob.decode()) + b"40000 d\0" + bytes.fromhex(inner.decode())
         done = subprocess.run(
@@ -195,12 +195,9 @@ def test_hostile_names(place):
         )  # fmt: skip
         made = place.repo("commit-tree", done.stdout.decode().strip(), "-m", "x")
         place.repo("update-ref", "refs/heads/bad", made)
-        assert place.refused("@bad#*").slug in ("path-outside-project", "missing-file", "source-unreachable"), name
-        try:
-            block = place.lock("@bad#d")
-        except SourceError:
-            continue
-        assert place.write(block) == {"x": b"x"}
+        error = place.refused("@bad#.*" if name == b".." else "@bad#*")
+        assert error.slug == "path-outside-project" and "\udcff" not in error.message, name
+        assert place.write(place.lock("@bad#d")) == {"x": b"x"}
 
 
 def test_nothing_of_a_repository_or_a_user_is_run(place, tmp_path, monkeypatch):
