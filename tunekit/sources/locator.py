@@ -89,9 +89,9 @@ def _has_driver(scheme: str) -> bool:
     """Whether fsspec knows a driver that reaches files elsewhere, installed or not."""
     if scheme in _NOT_PLACES:
         return False
-    from fsspec import available_protocols
+    from fsspec.registry import known_implementations, registry
 
-    return scheme in available_protocols()
+    return scheme in known_implementations or scheme in registry
 
 
 def is_outside(source: str) -> bool:
