@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tunekit.errors import SourceError
-from tunekit.sources.locator import Locator, as_locked, in_project, is_outside, parse_locator, used_as
+from tunekit.inside import in_project, is_outside
+from tunekit.sources.locator import Locator, as_locked, parse_locator, used_as
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tunekit.build import environment
 from tunekit.errors import LockError, Problem
 from tunekit.graph import Graph
+from tunekit.inside import in_project
 from tunekit.lockfile import Environment, Lock, SourceBlock, load_lock, save_lock
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.project import LOCK
@@ -18,8 +19,8 @@ from tunekit.store.store import Store
 
 
 def locked_sources(graph: Graph) -> list[str]:
-    """Sources that need a pin: all but `path:` ones, which version control pins."""
-    return sorted(source for source in graph.sources if not source.startswith("path:"))
+    """Sources that need a pin: all but `path:` ones in the project, which version control pins."""
+    return sorted(source for source in graph.sources if not in_project(source))
 
 
 def _refuse_later(root: Path, overrides: list[str]) -> None:

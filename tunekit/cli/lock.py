@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "lock",
         "Pin the sources that tunekit.lock does not have, drop those that nothing names any more, keep the rest.\n"
-        "`path:` sources need no pin: version control has them.",
+        "`path:` sources in the project need no pin: version control has them.",
         "tunekit lock\ntunekit lock --check    (CI: exit 3 if it would change)\n"
         "tunekit lock --upgrade                    (everything)\ntunekit lock --upgrade pypi:corpus#data/train.jsonl",
     )

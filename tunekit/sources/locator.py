@@ -94,17 +94,6 @@ def _has_driver(scheme: str) -> bool:
     return scheme in known_implementations or scheme in registry
 
 
-def is_outside(source: str) -> bool:
-    """Whether a `path:` leaves the project, by what it says: such a one needs `pin = true` and is locked."""
-    scheme, _, name = source.partition(":")
-    return scheme == "path" and (name.startswith("/") or ".." in name.split("/"))
-
-
-def in_project(source: str) -> bool:
-    """Whether `source` names files of the project, which version control pins."""
-    return source.startswith("path:") and not is_outside(source)
-
-
 def is_later(source: str) -> bool:
     """Whether `source` has a scheme that only a later version reads: legal to declare and to plan, not to lock."""
     try:
