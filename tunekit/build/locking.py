@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,16 @@ from tunekit.inside import in_project
 from tunekit.lockfile import Environment, Lock, SourceBlock, load_lock, save_lock
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.project import LOCK
+from tunekit.sources.deliver import Progress, no_progress
 from tunekit.sources.locator import is_later
 from tunekit.store.store import Store
+
+# For each source that is pinned: a context with what takes (done, total, unit).
+Watch = Callable[[], AbstractContextManager[Progress]]
+
+
+def _unwatched() -> AbstractContextManager[Progress]:
+    return nullcontext(no_progress)
 
 
 def locked_sources(graph: Graph) -> list[str]:
@@ -57,10 +66,11 @@ def out_of_date(graph: Graph, lock: Lock) -> OutOfDate | None:
 
 def update(
     root: Path, graph: Graph, inputs: Inputs, store: Store, *, offline: bool, say: Callable[[str], None],
-    upgrade: tuple[str, ...] = (), overrides: list[str] | None = None,
+    upgrade: tuple[str, ...] = (), overrides: list[str] | None = None, watch: Watch = _unwatched,
 ) -> Lock:  # fmt: skip
     """Pin what is new (and `upgrade`), drop what is gone, keep the rest; write the lock if its bytes change.
-    DeclarationError for sources of a later version: all of them, before anything is fetched."""
+    DeclarationError for sources of a later version: all of them, before anything is fetched. `watch` gives what one
+    source says how far it is."""
     from tunekit.sources.registry import resolve
 
     if any(is_later(source) for source in locked_sources(graph)):
@@ -72,7 +82,10 @@ def update(
             sources[source] = lock.sources[source]
             continue
         say(f"locking {source}")
-        sources[source] = resolve(source, root=root, cache=store.root / "archives", offline=offline)
+        with watch() as progress:
+            sources[source] = resolve(
+                source, root=root, cache=store.root / "archives", offline=offline, progress=progress
+            )
     profile = lock.environments.get("default")
     if profile is None or upgrade:
         profile = Environment(platform.python_version(), environment.packages(inputs))

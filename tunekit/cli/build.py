@@ -125,8 +125,12 @@ def _locked(planner: Planner, args: argparse.Namespace, root: Path, store: Store
         raise LockError(f"tunekit.lock does not pin {', '.join(missing)}", slug="unlocked", hint="tunekit lock")
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     from tunekit.plan.project import open_planner
+    from tunekit.report.fetching import Fetching
 
-    locking.update(root, planner.graph, planner.inputs, store, offline=args.offline, say=say, overrides=args.overrides)
+    locking.update(
+        root, planner.graph, planner.inputs, store, offline=args.offline, say=say, overrides=args.overrides,
+        watch=Fetching,
+    )  # fmt: skip
     return open_planner(root, store, args.overrides)
 
 

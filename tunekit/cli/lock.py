@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     from tunekit.build import locking
     from tunekit.plan.project import open_planner
+    from tunekit.report.fetching import Fetching
 
     root, store = project_root(args), open_store()
     planner = open_planner(root, store, keep=not args.check)
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     upgrade = tuple(_upgrades(args.upgrade, known))
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     after = locking.update(
-        root, planner.graph, planner.inputs, store, offline=args.offline, say=say, upgrade=upgrade
+        root, planner.graph, planner.inputs, store, offline=args.offline, say=say, upgrade=upgrade, watch=Fetching
     )  # fmt: skip
     _report(before, after, as_json=args.json)
     return 0
