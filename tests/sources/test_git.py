@@ -368,6 +368,36 @@ def test_file_urls_and_the_daemon(place, tmp_path):
         daemon.wait()
 
 
+def test_ssh(place, tmp_path, monkeypatch):
+    """What git hands to ssh: a host, and a command that names the repository; the script runs it here."""
+    script = tmp_path / "ssh"
+    script.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nfor last; do :; done\ncd {tmp_path}\nexec sh -c "$last"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH", str(script))
+    for place.url in ("me@host.example:served/n.git", f"ssh://me@host.example:2222{tmp_path}/served/n.git"):
+        assert len(place.write(place.lock("@main#data"))) == 2
+    asked = (tmp_path / "asked").read_text()
+    assert "me@host.example" in asked and "git-upload-pack 'served/n.git'" in asked and "2222" in asked
+    script.write_text("#!/bin/sh\necho 'me@host.example: Permission denied (publickey).' >&2\nexit 255\n")
+    assert place.refused("@v2").slug == "login-refused"
+
+
+def test_ssh_never_asks(place, tmp_path, monkeypatch):
+    """Without settings of the user's own, ssh is told that nobody is there to answer."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nexit 255\n')
+    (tmp_path / "bin/ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    place.url = "ssh://host.example/n.git"
+    assert place.refused().slug == "source-unreachable"
+    assert "-oBatchMode=yes" in (tmp_path / "asked").read_text()
+    place.config.write_text(f"[core]\n\tsshCommand = {tmp_path}/bin/ssh -own\n")
+    place.refused()
+    assert "-own" in (tmp_path / "asked").read_text()
+
+
 def test_many_files_are_fetched_in_batches(place, monkeypatch, server):
     monkeypatch.setattr("tunekit.sources.git_repository.BATCH", 7)
     place.repo.commit({f"d/{i:03}.txt": f"text {i}" for i in range(30)})
