@@ -308,6 +308,59 @@ def test_ftp(place, ftp):
 
 
 @pytest.fixture
+def sftp(tmp_path, monkeypatch):
+    pytest.importorskip("paramiko")
+    import logging
+
+    from sftp_server import SftpServer
+
+    logging.disable(logging.CRITICAL)
+    for path, data in FILES.items():
+        (tmp_path / "served" / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "served" / path[1:]).write_bytes(data)
+    (tmp_path / "served/b/links").mkdir()
+    (tmp_path / "served/b/links/x").symlink_to("/etc/passwd")
+    (tmp_path / ".ssh").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setitem(fsspec.config.conf, "sftp", {"password": "secret", "look_for_keys": False})
+    server = SftpServer(tmp_path / "served")
+    yield server
+    server.close()
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_sftp(place, sftp, tmp_path):
+    source = f"sftp://me@127.0.0.1:{sftp.port}/b/d"
+    error = place.refused(source)
+    assert error.slug == "unknown-host" and "known_hosts" in error.message, "whoever answers first is not believed"
+    (tmp_path / ".ssh/known_hosts").write_text(sftp.known_hosts())
+    block = place.lock(source)
+    assert {f.path: f.sha256 for f in block.files} == {
+        name: sha256_bytes(FILES["/b/d/" + name]) for name in ("a.jsonl", "deep/b.jsonl", "deep/c.txt")
+    }
+    place.forget()
+    assert place.write(block)["deep/b.jsonl"] == FILES["/b/d/deep/b.jsonl"]
+    place.forget()
+    cut_at: list[int] = []
+
+    def cut(done: int, total: int, unit: str) -> None:
+        if done > 1_000_000 and not cut_at:
+            cut_at.append(done)
+            sftp.cut()
+
+    assert resolve(source, root=tmp_path, cache=place.cache, progress=cut) == block and cut_at
+    base = source.removesuffix("/d")
+    assert [f.path for f in place.lock(base + "/d/**/*.jsonl").files] == ["a.jsonl", "deep/b.jsonl"]
+    assert place.refused(base + "/links").slug == "not-a-file"
+    assert place.refused(base + "/none").slug == "missing-file"
+    fsspec.config.conf["sftp"]["password"] = "wrong"
+    error = place.refused(source)
+    assert error.slug == "login-refused" and "wrong" not in error.message
+
+
+@pytest.fixture
 def s3(monkeypatch):
     """A real S3 server (moto), spoken to by s3fs."""
     pytest.importorskip("s3fs")

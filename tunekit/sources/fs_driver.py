@@ -15,7 +15,7 @@ from tunekit.sources.select import is_glob, matches, split_glob
 from tunekit.sources.transfer import FIRST_WAIT, Again, Answer, Ask
 
 TRIES = 3  # of a question; drivers try themselves, too
-_BLOCK, _READ = 8 << 20, 1 << 20
+_BLOCK, _READ, _REQUESTS = 8 << 20, 1 << 20, 64
 # Fields in which drivers give what names a version of a file, or its bytes.
 _VERSIONS = ("VersionId", "version_id", "generation")
 _TAGS = (*_VERSIONS, "ETag", "etag", "md5Hash", "content_md5", "crc32c", "checksum")
@@ -40,6 +40,8 @@ class Driver:
 
     def __init__(self, source: str, locator: Locator) -> None:
         self._source = source
+        self._locator = locator
+        self._broken = False
         self._fs, base = self._ask(lambda: _opened(source, locator))
         self._base = base + "/" + locator.fragment if locator.fragment else base
         self.is_threadsafe = bool(self._fs.async_impl)
@@ -95,7 +97,7 @@ class Driver:
             with self._names():
                 stream = self._fs.open(found.path, "rb", block_size=_BLOCK)
             try:
-                yield Answer(start, now.size, now.stamp, self._blocks(stream, start))
+                yield Answer(start, now.size, now.stamp, self._blocks(stream, start, now.size))
             finally:
                 with self._names():
                     stream.close()
@@ -104,11 +106,13 @@ class Driver:
 
         return ask
 
-    def _blocks(self, stream: Any, start: int) -> Iterator[bytes]:
+    def _blocks(self, stream: Any, start: int, size: int | None) -> Iterator[bytes]:
         """Only what the driver does is the driver's failure."""
         with self._names():
             if start:
                 stream.seek(start)
+            if size and hasattr(stream, "prefetch"):  # paramiko's, which else waits for an answer every 32 KB
+                stream.prefetch(size, _REQUESTS)
             block = stream.read(_READ)
         while block:
             yield block
@@ -121,6 +125,9 @@ class Driver:
         """`file`, `directory`, or "" if there is none. What is neither is refused."""
 
         def look() -> tuple[str, dict[str, Any]]:
+            if self._broken:  # a connection that was lost stays lost
+                self._fs, _ = _opened(self._source, self._locator)
+                self._broken = False
             self._fs.invalidate_cache()
             try:
                 info = self._fs.info(path)
@@ -201,6 +208,11 @@ class Driver:
                 hint = "log in as the driver has it (its environment variables or files); public: FSSPEC_S3_ANON=true"
                 message = f"`{self._source}` may not be read ({why})"
                 raise SourceError(message, slug="login-refused", hint=hint) from e
+            if name == "BadHostKeyException" or "known_hosts" in str(e):
+                hint = "compare its key with what its owner says, then `ssh HOST` once (or `ssh-keyscan`)"
+                message = f"`{self._source}`: the host does not have the key that ~/.ssh/known_hosts says ({why})"
+                raise SourceError(message, slug="unknown-host", hint=hint) from e
+            self._broken = True
             raise Again("source-unreachable", f"the driver failed ({why})") from e
 
 
@@ -209,6 +221,11 @@ def _opened(source: str, locator: Locator) -> tuple[Any, str]:
     from fsspec.implementations.local import LocalFileSystem
 
     try:
+        if locator.scheme in ("ssh", "sftp"):
+            from tunekit.sources.fs_sftp import KnownHosts
+
+            options = KnownHosts._get_kwargs_from_urls(locator.name)
+            return KnownHosts(skip_instance_cache=True, **options), KnownHosts._strip_protocol(locator.name).rstrip("/")
         fs, path = fsspec.core.url_to_fs(locator.name, skip_instance_cache=True)
     except ImportError as e:
         package = _PACKAGES.get(locator.scheme) or _class_of(locator.scheme).partition(".")[0]
