@@ -1,11 +1,14 @@
-"""Whether a `path:` source names files of the project: version control pins those, the lock all others."""
+"""Whether a source names files of the project (version control pins those, the lock all others), or other ones of this
+machine: a stranger's project must say so where a reader of its TOML sees it."""
 
 from __future__ import annotations
 
 
 def is_outside(source: str) -> bool:
-    """Whether a `path:` leaves the project, by what it says: such a one needs `pin = true` and is locked."""
+    """Whether it leaves the project for another place on this machine, by what it says: this needs `pin = true`."""
     scheme, _, name = source.partition(":")
+    if scheme == "git":
+        return name.startswith("file:")
     return scheme == "path" and (name.startswith("/") or ".." in name.split("/"))
 
 
@@ -18,4 +21,4 @@ def pin_faults(source: str, pin: bool) -> list[tuple[str, str, str]]:
     if not pin or is_outside(source):
         return []
     why = "files of the project are pinned by version control" if in_project(source) else "other sources always are"
-    return [("pin", f"`pin` is for a `path:` outside the project; {why}", "leave out `pin`")]
+    return [("pin", f"`pin` is for files of this machine outside the project; {why}", "leave out `pin`")]

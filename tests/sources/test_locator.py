@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tunekit.errors import SourceError
 from tunekit.inside import in_project, is_outside
@@ -176,6 +178,23 @@ def test_plain_http_where_the_user_says_so(monkeypatch):
 def test_which_paths_are_in_the_project(source, inside):
     assert in_project(source) is inside and is_outside(source) is not inside
     assert not in_project("hf:o/n") and not is_outside("hf:o/n")
+    assert is_outside("git:file:///srv/n.git@v1") and not is_outside("git:https://h/file:/n")
+
+
+@given(st.sampled_from(["", "git:", "git:https://", "git:ssh://", "https://", "http://", "s3://", "path:", "hf:", "x://"]),
+       st.text(st.characters() | st.sampled_from("@#:/[]%.-~*")))  # fmt: skip
+def test_whatever_is_written_has_an_answer(start, text):
+    """A locator or a named error; never a host that looks like an option, never a control character."""
+    try:
+        found = parse_locator(start + text)
+    except SourceError as e:
+        assert e.slug and e.hint
+        return
+    if found.scheme in ("git", "https", "http"):
+        assert not found.name.startswith("-") and "://-" not in found.name and "@-" not in found.name.partition("/")[0]
+        assert not found.revision.startswith("-")
+        assert not any(c.isspace() or ord(c) < 32 for c in found.name + found.revision)
+        assert found.scheme == "git" or "@" not in found.name.split("/")[2]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,17 @@ def test_a_path_outside(place):
     assert "error[missing-file]" in place.run("lock", "--upgrade", code=1)
 
 
+def test_a_repository_of_this_machine(place, tmp_path):
+    repo = Repo(tmp_path / "n.git")
+    repo.commit({"data/rows.jsonl": ROWS})
+    source = f"git:file://{tmp_path}/n.git#data"
+    place.declare(source)
+    assert "error[path-outside-project]" in place.run("lock", code=2)
+    place.declare(source, "pin = true\n")
+    place.run("build", "dataset:train")
+    assert "row 3" in place.run("inspect", "dataset:train", "--json", "--row", "3")
+
+
 def test_pins_that_say_nothing(place):
     (place.root / "rows.jsonl").write_text(ROWS)
     place.declare("path:rows.jsonl", "pin = true\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunekit.errors import SourceError
+from tunekit.hashing import hex_of
 from tunekit.lockfile import FileEntry, SourceBlock, block_of
 from tunekit.sources.deliver import Place, Progress, deliver
 from tunekit.sources.download import cached_archive
@@ -58,10 +59,7 @@ def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progr
         items = [(entry, entry.size) for entry in sorted(lacking)]
         several(get, items, progress, AT_ONCE if driver.is_threadsafe else 1)
     for entry in block.files:
-        file = cached_archive(place.cache, entry.sha256)
-        if file is None:
-            raise SourceError(f"`{block.source}`: the cache loses what is put into it", slug="source-cache")
-        with file.open("rb") as stream:
+        with (place.cache / "archives" / hex_of(entry.sha256)).open("rb") as stream:
             deliver(stream, entry, out_dir, f"`{block.source}`")
 
 

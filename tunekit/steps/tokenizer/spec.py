@@ -17,7 +17,9 @@ class Tokenizer(Spec, frozen=True, kw_only=True):
     """Vocabulary, special tokens and chat template. The artifact loads with `AutoTokenizer.from_pretrained`."""
 
     source: Annotated[str, semantic("Where `tokenizer.json` comes from; empty: train one on `data`.")] = ""
-    pin: Annotated[bool, operational("Lock a `path:` outside the project by its content.")] = False
+    pin: Annotated[
+        bool, operational("Say that `path:` or `git:file:` leaves the project; it is locked by its content.")
+    ] = False
     data: Annotated[list[str], semantic("Datasets whose text a new vocabulary is learnt from.")] = []
     algorithm: Annotated[Literal["bpe"], semantic("Byte-level byte-pair encoding (Sennrich et al. 2016).")] = "bpe"
     vocab_size: Annotated[int, semantic("Size of a trained vocabulary, special tokens included.", ge=257)] = 4096
