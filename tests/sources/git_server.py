@@ -6,6 +6,7 @@ import base64
 import http.server
 import os
 import subprocess
+import threading
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -72,6 +73,7 @@ class GitServer(Loopback):
         self.folder = folder
         self.failures: list[int] = []
         self.cuts = 0
+        self.hold: threading.Event | None = None  # what answers to fetches wait for
         self.login = ""
         self.requests: list[str] = []
         self.waits: list[float] = []
@@ -83,6 +85,8 @@ class GitServer(Loopback):
         length = int(request.headers.get("Content-Length") or 0)
         body = request.rfile.read(length) if length else self._chunks(request)
         self.requests.append(f"{request.command} {request.path}")
+        if self.hold and request.command == "POST" and b"want " in body:
+            self.hold.wait(20)
         if self.failures:
             request.send_response(self.failures.pop(0))
             request.end_headers()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+import sys
+import threading
 import time
 import types
 from pathlib import Path
@@ -407,10 +410,28 @@ def test_many_files_are_fetched_in_batches(place, monkeypatch, server):
     assert place.write(block) == {f"{i:03}.txt": f"text {i}".encode() for i in range(30)}
 
 
+def test_killed_in_the_middle(place, server):
+    """git lives a little longer than who called it: the next one waits for it, and tidies up behind it."""
+    server.hold = threading.Event()
+    code = "import sys; from tunekit.sources.registry import resolve; resolve(sys.argv[1], root='.', cache=sys.argv[2])"
+    child = subprocess.Popen([sys.executable, "-c", code, f"git:{place.url}#data", str(place.cache)])
+    while not any(r.startswith("POST") for r in server.requests):
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    (folder,) = [p for p in (place.cache / "git").iterdir() if p.is_dir()]
+    with open(folder.with_suffix(".turn")) as turn, pytest.raises(BlockingIOError):
+        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    server.hold.set()
+    assert len(place.write(place.lock("#data"))) == 2
+    for left in ("shallow.lock", "config.lock", "refs/pins/x.lock", "objects/pack/tmp_pack_x"):
+        (folder / left).write_text("")
+    second = place.repo.commit({"README.md": "another"}, parent=place.first)
+    assert place.lock().revision == second
+
+
 def test_two_at_once(place):
     """Two processes want different files of one repository: neither breaks the other."""
-    import sys
-
     code = (
         "import sys; from tunekit.sources.registry import resolve\n"
         "print(resolve(sys.argv[1], root='.', cache=sys.argv[2]).tree)"

@@ -153,11 +153,16 @@ class GitRepository:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with open(folder.with_suffix(".turn"), "w") as turn:
                 fcntl.flock(turn, fcntl.LOCK_EX)
+                self._git.turn = turn.fileno()
+                _tidy(folder)
                 if not (folder / "made").exists():
                     self._git.run("init", "--quiet", "--bare", "--template=", "--object-format=sha1")
                     self._git.run("config", "remote.origin.url", self.url)
                     (folder / "made").touch()
-                yield
+                try:
+                    yield
+                finally:
+                    self._git.turn = None
         except (GitFailed, OSError) as e:
             message = f"`{self.source}`: the cache in {folder} cannot be used ({e})"
             raise SourceError(message, slug="source-cache", hint="delete that folder, or free the disk") from e
@@ -213,6 +218,13 @@ class GitRepository:
         hint = "a commit is named by all its 40 digits" if short else "a server tells its refs by `git ls-remote URL`"
         message = f"`{self.source}`: there is no branch or tag `{revision}`"
         return SourceError(message, slug="revision-not-found", hint=hint)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a git that was killed has left: nobody else is here now."""
+    for pattern in ("*.lock", "refs/pins/*.lock", "objects/pack/tmp_*", "objects/tmp_*"):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def _protocols(url: str) -> str:

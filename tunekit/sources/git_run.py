@@ -45,10 +45,12 @@ class GitFailed(Exception):
 
 
 class Git:
-    """git on one bare repository. `protocols`: those that a call may use (`https:ssh`), none unless it says so."""
+    """git on one bare repository. `protocols`: those that a call may use (`https:ssh`), none unless it says so.
+    `turn`: a locked file that git keeps locked until it has ended, also if we are killed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.turn: int | None = None
 
     def run(self, *words: str, stdin: str = "", protocols: str = "none", progress: Progress | None = None) -> bytes:
         """Its output. GitFailed; SourceError `git-not-installed`."""
@@ -89,6 +91,7 @@ class Git:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                pass_fds=() if self.turn is None else (self.turn,),
             )
         except FileNotFoundError as e:
             if e.filename != "git":
