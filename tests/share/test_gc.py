@@ -253,6 +253,22 @@ def test_archives_live_while_a_lock_names_them(world: World):
     assert [p.name for p in folder.iterdir()] == [kept]
 
 
+def test_repositories_live_while_a_lock_names_them(world: World):
+    from tunekit.sources.git_repository import folder_name
+
+    kept, lost = "https://host.example/kept.git", "https://host.example/lost.git"
+    for url in (kept, lost):
+        folder = world.store.root / "archives" / "git" / folder_name(url)
+        folder.mkdir(parents=True)
+        (folder / "HEAD").write_text("x")
+    lock = empty_lock()
+    source = f"git:{kept}@main#x"
+    lock.sources[source] = block_of(source, "1" * 40, None, [FileEntry("f", 1, key(1))])
+    save_lock(lock, world.root / "tunekit.lock")
+    gc.collect(world.store, 0)
+    assert [p.name for p in (world.store.root / "archives" / "git").iterdir()] == [folder_name(kept)]
+
+
 def test_a_torn_root_stops_the_collection(world: World):
     (world.store.root / "roots" / "two").write_text("")
     with pytest.raises(StoreError, match="does not name a project"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,17 +12,26 @@ from tunekit.build.drift import DEFAULT
 from tunekit.build.lockdiff import RecipeChange, recipe_changes
 from tunekit.errors import LockError, Problems
 from tunekit.graph import Graph
+from tunekit.inside import in_project
 from tunekit.label import parse_label
 from tunekit.lockfile import Environment, Lock, RecipeBlock, SourceBlock, load_lock, recipe_of, save_lock
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.project import LOCK
+from tunekit.sources.deliver import Progress, no_progress
 from tunekit.sources.locator import is_later
 from tunekit.store.store import Store
 
+# For each source that is pinned: a context with what takes (done, total, unit).
+Watch = Callable[[], AbstractContextManager[Progress]]
+
+
+def _unwatched() -> AbstractContextManager[Progress]:
+    return nullcontext(no_progress)
+
 
 def locked_sources(graph: Graph) -> list[str]:
-    """Sources that need a pin: all but `path:` ones, which version control pins."""
-    return sorted(source for source in graph.sources if not source.startswith("path:"))
+    """Sources that need a pin: all but `path:` ones in the project, which version control pins."""
+    return sorted(source for source in graph.sources if not in_project(source))
 
 
 def _refuse_later(root: Path, overrides: list[str]) -> None:
@@ -87,10 +97,10 @@ def wants_update(graph: Graph, lock: Lock) -> bool:
 
 def update(
     root: Path, graph: Graph, inputs: Inputs, store: Store, *, offline: bool, say: Callable[[str], None],
-    upgrade: tuple[str, ...] = (), overrides: list[str] | None = None,
+    upgrade: tuple[str, ...] = (), overrides: list[str] | None = None, watch: Watch = _unwatched,
 ) -> Lock:  # fmt: skip
     """Pin what is new (and `upgrade`), drop what is gone, keep the rest; write the lock if its bytes change. Recipes
-    that `overrides` bring are not written: they are of one call only.
+    that `overrides` bring are not written: they are of one call only. `watch` gives what one source says how far it is.
     DeclarationError for sources of a later version: all of them, before anything is fetched."""
     from tunekit.sources.registry import resolve
 
@@ -103,7 +113,10 @@ def update(
             sources[source] = lock.sources[source]
             continue
         say(f"locking {source}")
-        sources[source] = resolve(source, root=root, cache=store.root / "archives", offline=offline)
+        with watch() as progress:
+            sources[source] = resolve(
+                source, root=root, cache=store.root / "archives", offline=offline, progress=progress
+            )
     changed = lock._replace(
         sources=sources,
         environments=_environments(root, graph, inputs, lock, anew=bool(upgrade)),

@@ -127,8 +127,12 @@ def _locked(planner: Planner, args: argparse.Namespace, root: Path, store: Store
         return planner
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     from tunekit.plan.project import open_planner
+    from tunekit.report.fetching import Fetching
 
-    locking.update(root, planner.graph, planner.inputs, store, offline=args.offline, say=say, overrides=args.overrides)
+    locking.update(
+        root, planner.graph, planner.inputs, store, offline=args.offline, say=say, overrides=args.overrides,
+        watch=Fetching,
+    )  # fmt: skip
     return open_planner(root, store, args.overrides)
 
 

@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "lock",
         "Pin the sources that tunekit.lock does not have, drop those that nothing names any more, keep the rest.\n"
-        "`path:` sources need no pin: version control has them.\n"
+        "`path:` sources in the project need no pin: version control has them.\n"
         "`lock diff` says what changed since a revision of git (default: HEAD) or another lock file.",
         "tunekit lock\ntunekit lock --check    (CI: exit 3 if it would change)\ntunekit lock diff HEAD~1\n"
         "tunekit lock --upgrade                    (everything)\ntunekit lock --upgrade dataset:corpus\n"
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
 def _lock(args: argparse.Namespace) -> int:
     from tunekit.build import locking
     from tunekit.plan.project import open_planner
+    from tunekit.report.fetching import Fetching
 
     root, store = project_root(args), open_store()
     planner = open_planner(root, store, keep=not args.check)
@@ -56,7 +57,7 @@ def _lock(args: argparse.Namespace) -> int:
     upgrade = tuple(_upgrades(args.upgrade, known, planner.graph.sources))
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     after = locking.update(
-        root, planner.graph, planner.inputs, store, offline=args.offline, say=say, upgrade=upgrade
+        root, planner.graph, planner.inputs, store, offline=args.offline, say=say, upgrade=upgrade, watch=Fetching
     )  # fmt: skip
     _report(before, after, as_json=args.json)
     return 0

@@ -12,6 +12,7 @@ from tunekit.errors import DeclarationError, Problem, SourceError, nearest
 from tunekit.foreign import CODE_BYTES, Unfit, inside, python_of, read_plain
 from tunekit.forms import AUTO, form_of
 from tunekit.graph import Graph, ordered, stamp
+from tunekit.inside import in_project, is_outside
 from tunekit.kinds import kind_of
 from tunekit.label import Label, parse_label
 from tunekit.manifest.convert import Place
@@ -96,6 +97,9 @@ class ProjectScope:
     def source(self, label: Label, locator: str, key: str) -> Edge:
         assert self.current is not None
         self.check_source(locator, self.current.place, key)
+        if is_outside(locator) and not vars_of(self.current.spec).get("pin"):
+            hint = "copy the files into the project, or say `pin = true`: the lock then holds their digests"
+            self.problem("path-outside-project", key, f"`{locator}` leaves the project", hint)
         step = str(Label(label.kind, label.name, step="fetch"))
         pinned = used_as(locator, label.kind)
         return self.add(Action(step, "fetch", {"source": pinned}, {}, source=pinned))
@@ -204,7 +208,8 @@ def _with_output(got: Policy, output: str, label: str) -> Policy:
 
 def _wrong_source(locator: str, root: Path, later: bool) -> SourceError | None:
     try:
-        if parse_locator(locator).scheme == "path":
+        parse_locator(locator)
+        if in_project(locator):  # others may be elsewhere than here: they are looked for when they are locked
             files_of_path(locator, root)
     except SourceError as e:
         return None if later and e.slug == "source-not-yet" else e

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tunekit.errors import SourceError
 from tunekit.hashing import sha256_bytes
+from tunekit.inside import in_project
 from tunekit.lockfile import Lock
 from tunekit.plan.closure import closure
 from tunekit.plan.state import ABSENT, State, site_signature
@@ -26,7 +27,7 @@ class Inputs:
 
     def source(self, locator: str) -> str | None:
         """Digest of a source's tree; None if it is not locked. Raises SourceError for a bad `path:`."""
-        if not locator.startswith("path:"):
+        if not in_project(locator):
             block = self.lock.sources.get(locator)
             return block.tree if block else None
         known = self.state.sources.get(locator)
@@ -104,7 +105,7 @@ def installed(package: str) -> str:
 def expect_sources(root: Path, state: State, locators: Iterable[str]) -> None:
     """Watch the files of `path:` sources that no plan has looked at yet: a cached graph must not outlive them."""
     for locator in locators:
-        if locator.startswith("path:") and locator not in state.sources:
+        if in_project(locator) and locator not in state.sources:
             state.sources[locator] = ["", _watched(root, locator)]
             for name in state.sources[locator][1]:
                 if name not in state.watch:

@@ -9,6 +9,7 @@ from tunekit.derive import Action, Edge
 from tunekit.errors import DeclarationError, Problem
 from tunekit.graph import Graph
 from tunekit.hashing import sha256_bytes
+from tunekit.inside import in_project
 from tunekit.kinds import kind_of
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.preimage import action_key, part_bases, preimage
@@ -109,7 +110,7 @@ class Planner:
         if source is None:
             memo = self.state.memo.get(label)
             return (memo[1], memo[2]) if memo else None
-        if source.startswith("path:"):
+        if in_project(source):
             known = self.state.sources.get(source)
             tree = known[0] if known else None
         else:
@@ -124,7 +125,7 @@ class Planner:
         found = set(state.unsure)
         for source, labels in graph.sources.items():
             known = state.sources.get(source)
-            if source.startswith("path:") and (known is None or not state.changed.isdisjoint(known[1])):
+            if in_project(source) and (known is None or not state.changed.isdisjoint(known[1])):
                 found.update(labels)
         for file, labels in graph.code.items():
             closure = state.closures.get(file)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunekit.build import history
-from tunekit.errors import LockError, StoreError
+from tunekit.errors import LockError, SourceError, StoreError
 from tunekit.hashing import hex_of
-from tunekit.lockfile import load_lock
+from tunekit.lockfile import SourceBlock, load_lock
 from tunekit.parts import listed
 from tunekit.plan.state import State
+from tunekit.sources.git_repository import folder_name
+from tunekit.sources.locator import parse_locator
 from tunekit.store import artifacts, records
 from tunekit.store.in_use import Use, in_use
 from tunekit.store.store import Store
@@ -28,7 +32,7 @@ class Root(NamedTuple):
     there: bool
     trees: set[str]
     attempts: set[tuple[str, str]]  # (key, attempt): their logs and metrics
-    archives: frozenset[str] = frozenset()  # hex of downloaded archives that the lock names
+    archives: frozenset[str] = frozenset()  # names of downloaded archives and repositories that the lock has
 
 
 class Live(NamedTuple):
@@ -92,8 +96,18 @@ def _project(root: Path, store: Store) -> Root:
     for result in lock.results:
         trees |= set(result.outputs.values())
         attempts.add((result.key, str(result.attempt)))
-    archives = frozenset(hex_of(b.archive.sha256) for b in lock.sources.values() if b.archive)
+    archives = frozenset(name for block in lock.sources.values() for name in _cached(block))
     return Root(str(root), True, trees | _links(root, store) | _fresh(root), attempts, archives)
+
+
+def _cached(block: SourceBlock) -> Iterator[str]:
+    """What of a pinned source lies in the cache of downloads: files by digest, repositories by URL."""
+    if block.archive:
+        yield hex_of(block.archive.sha256)
+    with contextlib.suppress(SourceError):  # of a host that may not be asked any more: nothing of it is wanted
+        locator = parse_locator(block.source)
+        if locator.scheme == "git":
+            yield folder_name(locator.name)
 
 
 def _links(root: Path, store: Store) -> set[str]:
