@@ -22,6 +22,7 @@ VERBS = {
     "inspect": ("inspect", "the rows of a dataset, and which of their tokens are trained"),
     "diff": ("diff", "what differs between two results"),
     "export": ("export", "write a result as real files, with a model card"),
+    "bundle": ("bundle", "a project and its results in one archive, and back"),
     "lock": ("lock", "pin sources in tunekit.lock"),
     "init": ("init", "make a new project that builds as it stands"),
     "add": ("add", "add a dataset or a model to tunekit.toml"),

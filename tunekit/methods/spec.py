@@ -72,7 +72,7 @@ class Run(Spec, frozen=True, kw_only=True):
     gates: Annotated[
         dict[str, str], operational('Bounds on final metrics: `gates = { loss = "< 3.0" }`; a failed one blocks users.')
     ] = {}
-    private: Annotated[bool, operational("Never pushed, bundled or published.")] = False
+    private: Annotated[bool | None, operational("Never pushed, bundled or published.")] = None
 
     def checks(self) -> list[tuple[str, str, str]]:
         hint = 'a bound is one of < <= == >= > and a number: `"< 3.0"`'

@@ -80,7 +80,9 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
     require_end: Annotated[bool, semantic("Turns must end with a token that generation stops at.")] = True
     packages: Annotated[list[str], semantic("Distributions whose version enters the key (what the code imports).")] = []
     files: Annotated[list[str], semantic("Further project files that the code reads.")] = []
-    private: Annotated[bool, operational("Never pushed, bundled or published; holds for what is derived.")] = False
+    private: Annotated[bool | None, operational("Never pushed, bundled or published; holds for what is derived.")] = (
+        None
+    )
 
     def checks(self) -> list[tuple[str, str, str]]:
         out = []

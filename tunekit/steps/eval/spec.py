@@ -26,7 +26,7 @@ class Eval(Spec, frozen=True, kw_only=True):
     cpus: Annotated[int, numeric("Threads; 0: all that there are.", ge=0)] = 0
     scorer_timeout: Annotated[float, operational("Seconds one call of the scorer may take.", gt=0)] = 30.0
     gates: Annotated[dict[str, str], operational('Bounds on its metrics: `gates = { score = "> 0.5" }`.')] = {}
-    private: Annotated[bool, operational("Never pushed, bundled or published.")] = False
+    private: Annotated[bool | None, operational("Never pushed, bundled or published.")] = None
 
 
 def derive(label: Label, spec: Eval, scope: Scope) -> None:
