@@ -17,7 +17,7 @@ from tunekit.errors import StoreError, TunekitError
 from tunekit.hashing import digest_of, sha256_bytes
 from tunekit.share.bundle_archive import FIRST, SCHEMA, TOP
 from tunekit.share.bundle_open import open_bundle
-from tunekit.share.private import private
+from tunekit.share.private import private_labels
 from tunekit.store import artifacts, records
 from tunekit.store.store import Store
 
@@ -209,7 +209,7 @@ def mixed(small, tmp_path_factory):
 
 class TestPrivate:
     def test_is_inherited_and_ended(self, mixed):
-        found = private(mixed.planner().graph)
+        found = private_labels(mixed.planner().graph, ["dataset:derived", "dataset:freed"])
         assert found == {
             "dataset:secret#fetch": "dataset:secret",
             "dataset:secret": "dataset:secret",

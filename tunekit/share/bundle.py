@@ -27,7 +27,7 @@ from tunekit.plan.planner import FRESH, Node, Planner
 from tunekit.plan.project import open_planner, wanted
 from tunekit.share.bundle_archive import FIRST, SCHEMA, Member, suffix_of, write_archive
 from tunekit.share.bundle_project import Files, project_files
-from tunekit.share.private import private
+from tunekit.share.private import private_labels
 from tunekit.store import artifacts, records
 from tunekit.store.artifacts import Entry
 from tunekit.store.store import Store
@@ -75,7 +75,7 @@ def write(planner: Planner, request: list[str], target: Path, choice: Choice) ->
 def _leaving(planner: Planner, request: list[str]) -> tuple[list[str], dict[str, str]]:
     """Labels that may leave and are built, and those of the default that may not."""
     labels = wanted(planner, request)
-    hidden = private(planner.graph)
+    hidden = private_labels(planner.graph, labels)
     reasons: dict[str, str] = {}
     for label in labels:
         origin = next((hidden[x] for x in planner.graph.closure([label]) if x in hidden), "")

@@ -1,21 +1,30 @@
-"""What must not leave: `private = true` of a target, and of all that is derived from it (decision 10)."""
+"""What is private (decision 10): a target that says so, and all that is made from it, unless that says `false`."""
 
 from __future__ import annotations
 
 from tunekit.graph import Graph
+from tunekit.label import parse_label
 
 
-def private(graph: Graph) -> dict[str, str]:
-    """Label of every private action → label of the target that says so.
+def private_labels(graph: Graph, labels: list[str]) -> dict[str, str]:
+    """Of the labels and all they need: label → the target whose `private = true` it comes from.
 
-    `private = false` in a target ends it at that target's result: what its author derived may leave, though neither
-    what it was derived from nor the target's implicit steps (`run:x#tokens` holds the rows) may.
+    A step of a target (`run:x#tokens`) is private where its target says so, or where what it reads is: the target's
+    `private = false` is about its result alone.
     """
+    said: dict[str, bool | None] = {}
     found: dict[str, str] = {}
-    for label, needs in graph.links.items():
-        target = label.partition("#")[0]
-        said = graph.actions[target].operational.get("private") if target in graph.actions else None
-        origin = target if said else next((found[n] for n in needs if n in found), "")
-        if origin and not (said is False and label == target):
-            found[label] = origin
+    for label in graph.closure(labels):
+        parsed = parse_label(label)
+        target = parsed.target if parsed else label
+        if target not in said:
+            said[target] = graph.actions[target].operational.get("private") if target in graph.actions else None
+        if said[target] is True:
+            found[label] = target
+        elif said[target] is False and label == target:
+            continue
+        else:
+            origin = next((found[need] for need in graph.needs(label) if need in found), "")
+            if origin:
+                found[label] = origin
     return found
