@@ -100,7 +100,7 @@ class TestLock:
         assert call(fresh, "lock").out == "tunekit.lock written: 0 sources\n"
         assert call(fresh, "lock").out == "tunekit.lock is up to date: 0 sources\n"
         body = call(fresh, "lock", "--check", "--json").json
-        assert body == {"schema": "tunekit/lock/1", "ok": True, "missing": [], "gone": []}
+        assert body == {"schema": "tunekit/lock-check/1", "ok": True, "missing": [], "gone": []}
 
     def test_build_locked_refuses_what_the_check_refuses(self, fresh, call):
         said = call(fresh, "build", "--locked", "--trust")

@@ -53,7 +53,7 @@ def _write(args: argparse.Namespace) -> int:
         why = "private" if label == origin else f"it needs {origin}, which is private"
         print(f"left out: {label} ({why})", file=sys.stderr)
     if args.json:
-        print_json("bundle", {"type": "written", "file": str(target), **made._asdict()})
+        print_json("bundle", {"file": str(target), **made._asdict()})
         return 0
     print(f"{target}: {', '.join(made.labels)}")
     print(f"{made.files} project files, {made.artifacts} artifacts, {size(made.size)}, {made.sha256}")
@@ -68,7 +68,7 @@ def _open(args: argparse.Namespace) -> int:
     target = Path(args.words[0]).absolute()
     found = open_bundle(Path(args.open), target, open_store(), results=not args.sources_only)
     if args.json:
-        print_json("bundle", {"type": "opened", **found._asdict(), "folder": str(target)})
+        print_json("bundle-open", {**found._asdict(), "folder": str(target)})
         return 0
     print(
         f"{target}: {found.files} project files; {found.artifacts} artifacts and {found.results} records to the store"

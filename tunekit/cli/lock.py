@@ -64,7 +64,7 @@ def _upgrades(asked: list[str] | None, known: list[str]) -> list[str]:
 def _check(found: OutOfDate | None, count: int, *, as_json: bool) -> int:
     if as_json:
         body = {"missing": found.missing, "gone": found.gone} if found else {"missing": [], "gone": []}
-        print_json("lock", {"ok": found is None, **body})
+        print_json("lock-check", {"ok": found is None, **body})
     if found:
         raise found.error()
     if not as_json:

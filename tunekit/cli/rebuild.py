@@ -56,7 +56,8 @@ def _report(planner: Planner, old: dict[str, Any], new: dict[str, Any], *, as_js
     found = difference_of(planner.store, old, new)
     if as_json:
         names = {"label": old["label"], "key": old["key"], "old": old["attempt"], "new": new["attempt"]}
-        print_json("verify", {**names, **{k: found[k] for k in ("same_bytes", "effective", "environment", "metrics")}})
+        differ = {k: found[k] for k in ("same_bytes", "effective", "environment", "metrics")}
+        print_json("verify-rebuild", {**names, **differ})
     else:
         print("\n".join(difference_lines(old, new, found)))
     return 0 if found["same_bytes"] else 1
