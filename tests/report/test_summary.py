@@ -70,9 +70,7 @@ def test_it_is_appended_and_nothing_breaks_it(tmp_path):
     text = page_of(tmp_path, *events)
     assert text.startswith("before\n## tunekit build\n")
     assert "| `run:x` | **failed** | a\\|b &lt;script> |" in text
-    assert (
-        "- **odd** run:x: one ## two" in text and "- **gate** run:x: loss: 3 (wanted &lt; 2)" in text
-    )
+    assert "- **odd** run:x: one ## two" in text and "- **gate** run:x: loss: 3 (wanted &lt; 2)" in text
     assert "'''\nlast words\n```" in text
 
 
