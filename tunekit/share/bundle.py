@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import tunekit
 from tunekit.errors import StoreError, UsageError
 from tunekit.hashing import canonical, digest_of, hex_of, sha256_bytes, sha256_file
-from tunekit.parts import Made
+from tunekit.parts import Made, listed
 from tunekit.plan.planner import FRESH, Node, Planner
 from tunekit.plan.project import open_planner, wanted
 from tunekit.share.bundle_archive import FIRST, SCHEMA, Member, suffix_of, write_archive
@@ -154,7 +154,7 @@ def _store_members(planner: Planner, labels: list[str], choice: Choice) -> list[
             continue
         record = _record_of(store, node)
         if record is not None:
-            made.append((record, _parts_of(store, record)))
+            made.append((record, listed(records.parts_list(store, record))))
             extra = [record["metrics"], *([record["log"]] if choice.logs else [])]
             found |= {m.path: m for digest in extra if digest and (m := _object(store, digest, -1))}
         if label in labels or not choice.thin:
@@ -177,16 +177,9 @@ def _record_of(store: Store, node: Node) -> dict[str, Any] | None:
     return next((r for r in records.attempts(store, node.key) if r["outputs"] == node.outputs), None)
 
 
-def _parts_of(store: Store, record: dict[str, Any]) -> list[Made]:
-    try:
-        return list(Made.read(Path(records.parts_list(store, record)).read_text()))
-    except (OSError, ValueError, TypeError):
-        return []  # a hint for the next execution: without it that reads all rows again
-
-
 def _record_members(record: dict[str, Any], parts: list[Made]) -> Iterator[Member]:
     place = f"records/{hex_of(record['key'])}/{record['attempt']}"
-    body = canonical(record)
+    body = canonical({name: value for name, value in record.items() if name != "made"})  # its parts lie beside it
     yield Member(place + ".json", len(body), sha256_bytes(body), body)
     if parts:
         text = Made.write(parts).encode()

@@ -136,7 +136,8 @@ def _record(name: str, data: bytes) -> dict[str, Any]:
     try:
         typed = msgspec.json.decode(data, type=_Record)
         record: dict[str, Any] = msgspec.json.decode(data)
-        del record["schema"]  # which the store writes itself
+        for field in ("schema", "made"):  # which the store writes itself
+            record.pop(field, None)
         digests = [*typed.outputs.values(), *(d for d in (typed.log, typed.metrics) if d)]
         digests += [item["digest"] for items in typed.inputs.values() for item in items]
         named = f"{hex_of(typed.key)}/{typed.attempt}.json" == name and bool(_ATTEMPT.match(typed.attempt))

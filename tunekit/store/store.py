@@ -1,11 +1,13 @@
-"""The store's layout (version 1): where everything lies. Shared by all projects of a user.
+"""The store's layout (version 2): where everything lies. Shared by all projects of a user.
 
 objects/ab/<hex>        one file's bytes, 0444, named by their sha256
 trees/ab/<hex>          an artifact: its sorted [path, size, executable, sha256]
 views/<hex>/            an artifact as a real directory of relative links
-ac/ab/<hex>/            the records of an action key, a list of parts beside each; `selected` is the first success
+ac/ab/<hex>             the record that counts of an action key: of the first success, as a rule (a second name of it)
+ac/ab/<hex>.<attempt>.json   the record of every attempt; `.parts` beside it where its list of parts is long
 parts/ab/<hex>          part key → artifact
-staging/<hex>/          what a running or killed action has so far; a lock on it is the lease of its key
+staging/<hex>/          what a running or killed action has so far
+leases                  a locked byte is the lease of a key
 roots/ tmp/ trash/ quarantine/
 """
 
@@ -17,7 +19,7 @@ from pathlib import Path
 from tunekit.errors import StoreError
 from tunekit.hashing import hex_of
 
-LAYOUT = "1"
+LAYOUT = "2"
 _FOLDERS = ("objects", "trees", "views", "ac", "parts", "staging", "roots", "tmp", "trash", "quarantine")
 
 
@@ -83,7 +85,7 @@ class Store:
     def view(self, digest: str) -> Path:
         return Path(f"{self._base}/views/{hex_of(digest)}")
 
-    def actions(self, key: str) -> Path:
+    def record(self, key: str) -> Path:
         return Path(self.place("ac", key))
 
     def part(self, key: str) -> Path:

@@ -93,7 +93,7 @@ class Environment(Part):
 
 class Record(Part):
     """What is known of one execution (docs/design.md). `log` and `metrics` are objects of the store, or empty;
-    `parts` is empty where the action has none."""
+    `parts` is empty where the action has none; `made` lists them for the next execution."""
 
     key: str
     attempt: str
@@ -113,6 +113,7 @@ class Record(Part):
     seconds: Number
     log: str
     metrics: str
+    made: str | UnsetType = UNSET
     schema: Literal["tunekit/record/1"] | UnsetType = UNSET
 
 
