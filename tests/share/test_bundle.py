@@ -53,7 +53,7 @@ private = false
 def write_small(project: Any) -> None:
     project.rows("data/a.jsonl", [{"text": "hi"}, {"text": "ho"}])
     project.write("ops.py", "import lib\ndef f(row, k):\n    return {**row, 'k': k, 'x': lib.X}\n")
-    project.write("lib.py", "X = 1\n")
+    project.write("lib.py", "print('said' * 9, __file__)\nX = 1\n")
     project.write("never_named.txt", "not of any target\n")
     project.manifest(TOML)
 
@@ -155,6 +155,17 @@ def test_thin_carries_the_labels_own_artifacts(small, elsewhere, tmp_path):
     assert sum(n.startswith("trees/") for n in names(file)) == 1
     opened(elsewhere, file)
     assert elsewhere.build("--frozen").ran == []
+
+
+def test_nothing_of_this_machine_is_in_it(small, tmp_path):
+    """The map prints where it is; logs stay here unless they are asked for."""
+    assert small.run("bundle", "-o", str(tmp_path / "without.tar")).code == 0
+    body = (tmp_path / "without.tar").read_bytes()
+    for place in (small.root, small.store, Path.home()):
+        assert f"{place}/".encode() not in body
+    assert b"said" * 9 not in body
+    assert small.run("bundle", "--logs", "-o", str(tmp_path / "with.tar")).code == 0
+    assert b"said" * 9 in (tmp_path / "with.tar").read_bytes()
 
 
 def test_parts_come_along(small, tar, elsewhere):
@@ -278,6 +289,14 @@ class TestRefused:
         assert project.build().code == 0
         done = project.run("bundle", "-o", str(tmp_path / "x.tar"))
         assert done.code == 2 and "error[bundle-hidden-file]" in done.err
+
+    def test_settings_that_name_this_machine(self, project, tmp_path):
+        write_small(project)
+        project.write("ops.py", "def f(row, where):\n    return row\n")
+        project.manifest(TOML.replace("{ k = 1 }", f'{{ where = "{Path.home()}/rows" }}'))
+        assert project.build().code == 0
+        done = project.run("bundle", "-o", str(tmp_path / "x.tar"))
+        assert done.code == 2 and "error[names-this-machine]" in done.err and "dataset:b" in done.err
 
 
 def try_open(file: Path, place: Path) -> str:

@@ -28,6 +28,7 @@ from tunekit.plan.project import open_planner, wanted
 from tunekit.share.bundle_archive import FIRST, SCHEMA, Member, suffix_of, write_archive
 from tunekit.share.bundle_project import Files, project_files
 from tunekit.share.private import private_labels
+from tunekit.share.remote_record import Machine, Unfit, outgoing
 from tunekit.store import artifacts, records
 from tunekit.store.artifacts import Entry
 from tunekit.store.store import Store
@@ -56,7 +57,7 @@ def write(planner: Planner, request: list[str], target: Path, choice: Choice) ->
     """Write the bundle of the requested labels (default: those of the project) to `target`, all or nothing.
 
     UsageError: `private` (a label that was named), `nothing-to-bundle`, `not-built`, `bundle-hidden-file`,
-    `edited` (a file that changed meanwhile).
+    `names-this-machine`, `edited` (a file that changed meanwhile).
     """
     suffix_of(target.name)
     labels, left_out = _leaving(planner, request)
@@ -64,7 +65,8 @@ def write(planner: Planner, request: list[str], target: Path, choice: Choice) ->
     with _staged(files, planner.store) as folder:
         staged = open_planner(folder, planner.store, keep=False)
         _same_plan(planner, staged, labels)
-        members = [*_project_members(files, folder), *_store_members(staged, labels, choice)]
+        machine = Machine.here(planner.inputs.root, planner.store.root)
+        members = [*_project_members(files, folder), *_store_members(staged, labels, choice, machine)]
         results = {label: _result(staged.nodes[label]) for label in labels}
         head = _head(labels, results, members)
         digest = write_archive(target, [head, *members])
@@ -144,7 +146,7 @@ def _project_members(files: Files, folder: Path) -> list[Member]:
 # -- the store's part ----------------------------------------------------------------------------
 
 
-def _store_members(planner: Planner, labels: list[str], choice: Choice) -> list[Member]:
+def _store_members(planner: Planner, labels: list[str], choice: Choice, machine: Machine) -> list[Member]:
     """Records, artifacts and objects behind the plan of the labels, sorted by path."""
     store = planner.store
     found: dict[str, Member] = {}
@@ -165,7 +167,8 @@ def _store_members(planner: Planner, labels: list[str], choice: Choice) -> list[
         kept = [] if choice.thin else [part for part in parts if artifacts.whole(store, part.output) is not None]
         for part in kept:
             found |= _tree(store, part.output)
-        found |= {m.path: m for m in _record_members(record, kept)}
+        body = _travelling(record, machine, choice)
+        found |= {m.path: m for m in _record_members(body, record, kept)}
     return [found[path] for path in sorted(found)]
 
 
@@ -177,13 +180,21 @@ def _record_of(store: Store, node: Node) -> dict[str, Any] | None:
     return next((r for r in records.attempts(store, node.key) if r["outputs"] == node.outputs), None)
 
 
-def _record_members(record: dict[str, Any], parts: list[Made]) -> Iterator[Member]:
+def _record_members(body: bytes, record: dict[str, Any], parts: list[Made]) -> Iterator[Member]:
     place = f"records/{hex_of(record['key'])}/{record['attempt']}"
-    body = canonical({name: value for name, value in record.items() if name != "made"})  # its parts lie beside it
     yield Member(place + ".json", len(body), sha256_bytes(body), body)
     if parts:
         text = Made.write(parts).encode()
         yield Member(place + ".parts", len(text), sha256_bytes(text), text)
+
+
+def _travelling(record: dict[str, Any], machine: Machine, choice: Choice) -> bytes:
+    """A record without what it says of this machine. UsageError `names-this-machine` if its key is made of that."""
+    body = outgoing(record, machine)
+    if isinstance(body, Unfit):
+        hint = "a setting that names a place of one machine cannot be built on another"
+        raise UsageError(f"not bundled: {record['label']}: {body.why}", slug="names-this-machine", hint=hint)
+    return canonical(json.loads(body) | {"log": record["log"]}) if choice.logs else body
 
 
 def _tree(store: Store, tree: str) -> dict[str, Member]:
