@@ -23,6 +23,7 @@ VERBS = {
     "diff": ("diff", "what differs between two results"),
     "export": ("export", "write a result as real files, with a model card"),
     "bundle": ("bundle", "a project and its results in one archive, and back"),
+    "publish": ("publish", "upload a result to a Hugging Face hub"),
     "lock": ("lock", "pin sources in tunekit.lock"),
     "init": ("init", "make a new project that builds as it stands"),
     "add": ("add", "add a dataset or a model to tunekit.toml"),

@@ -136,3 +136,24 @@ class BundleOpen(Part):
     artifacts: int
     results: int
     kept: list[str]
+
+
+class Changed(Part):
+    """One file of a repository."""
+
+    path: str
+    size: int
+    what: Literal["add", "replace", "same", "delete"]
+
+
+class Publish(Part):
+    """`tunekit publish`. `done`: false without `--yes`; `created`: the repository was not there; `url`: of a commit."""
+
+    schema: Literal["tunekit/publish/1"]
+    label: str
+    key: str
+    repository: str
+    done: bool
+    created: bool
+    url: str | None
+    changes: list[Changed]

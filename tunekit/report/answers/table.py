@@ -25,6 +25,7 @@ TABLE: dict[str, Any] = {
     "lock-check": deeds.LockCheck,
     "path": looks.Path,
     "plan": looks.Plan,
+    "publish": deeds.Publish,
     "query": looks.Query,
     "show": looks.Show,
     "status": looks.Status,
