@@ -193,14 +193,19 @@ def _breaks(old: Any, new: Any, was: Any, now: Any, at: str, seen: set[str]) -> 
         old, seen = was[name], seen | {name}
     if "$ref" in new:
         new = now[new["$ref"].rpartition("/")[2]]
+    if "discriminator" in old:  # a type that is new is passed over by who does not know it
+        found = new.get("discriminator", {}).get("mapping", {})
+        for name, place in old["discriminator"]["mapping"].items():
+            if name not in found:
+                yield f"{at}: no {name} any more"
+            else:
+                yield from _breaks({"$ref": place}, {"$ref": found[name]}, was, now, f"{at}({name})", seen)
+        return
     if "anyOf" in old or "anyOf" in new:
         choices = old.get("anyOf", [old])
         for one in new.get("anyOf", [new]):
             if all(list(_breaks(choice, one, was, now, at, seen)) for choice in choices):
                 yield f"{at or 'answer'}: may be something else now"
-        if "discriminator" in old:
-            gone = set(old["discriminator"]["mapping"]) - set(new.get("discriminator", {}).get("mapping", {}))
-            yield from (f"{at}: no {name} any more" for name in sorted(gone))
         return
     if old.get("type") != new.get("type") and old.get("type") is not None:
         yield f"{at}: {old.get('type')} → {new.get('type')}"
@@ -276,6 +281,18 @@ def test_what_breaks_no_reader():
     version = json.loads(json.dumps(STATUS).replace("tunekit/status/1", "tunekit/status/2"))
     version["$defs"]["Status"]["properties"].pop("fresh")
     assert breaking(STATUS, version) == []
+
+
+def test_events_may_come_but_not_go():
+    old = json_schema("build")
+    fewer = json.loads(json.dumps(old))
+    del fewer["discriminator"]["mapping"]["waiting"]
+    fewer["anyOf"] = [x for x in fewer["anyOf"] if not x["$ref"].endswith("/Waiting")]
+    assert breaking(old, fewer) == [": no waiting any more"]
+    assert breaking(fewer, old) == []
+    fewer = json.loads(json.dumps(old))
+    del fewer["$defs"]["Begin"]["properties"]["key"]
+    assert breaking(old, fewer) == ["(begin).key: gone"]
 
 
 def test_every_schema_is_on_its_page():

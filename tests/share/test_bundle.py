@@ -214,6 +214,7 @@ def mixed(small, tmp_path_factory):
     write_small(project)
     project.rows("confidential.jsonl", [{"text": "4711-secret-number"}, {"text": "more"}])
     project.manifest(TOML + SECRET)
+    assert project.run("lock").code == 0
     assert project.build("dataset:b", "dataset:derived", "dataset:freed").code == 0
     return project
 
@@ -251,6 +252,7 @@ class TestPrivate:
         assert mixed.run("bundle", "dataset:b", "-o", str(tmp_path / "x.tar")).code == 0
         opened(elsewhere, tmp_path / "x.tar")
         assert elsewhere.build("--frozen").ran == []
+        assert elsewhere.run("lock", "--check").code == 0
         assert json.loads(elsewhere.run("status", "--json").out)["targets"][-1]["label"] == "dataset:b"
 
     def test_nothing_is_left(self, mixed, tmp_path):

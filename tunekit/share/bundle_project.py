@@ -15,7 +15,7 @@ from typing import Any
 from tunekit.errors import DeclarationError, Problem, UsageError
 from tunekit.graph import Graph
 from tunekit.kinds import target_kinds
-from tunekit.lockfile import Lock, dump_lock, load_lock
+from tunekit.lockfile import dump_lock, load_lock
 from tunekit.manifest.find import MANIFEST
 from tunekit.manifest.project import Manifest, load
 from tunekit.manifest.scope import build_graph
@@ -48,7 +48,7 @@ def project_files(planner: Planner, labels: list[str]) -> Files:
     found |= _code(planner, graph) | dict(_path_files(root, graph))
     found |= {name: recipes[name] for name in recipes}
     found |= _documents(manifest, set(kept), labels, whole=whole)
-    found |= _lock(root, graph, set(kept), whole=whole)
+    found |= _lock(manifest, graph, set(kept), whole=whole)
     for path in found:
         if any(part.startswith(".") for part in path.split("/")):
             hint = "rename it: whoever opens a bundle does not want hidden files from it"
@@ -123,11 +123,14 @@ def _only(values: dict[str, Any], kept: set[str]) -> dict[str, Any]:
     return out
 
 
-def _lock(root: Path, graph: Graph, kept: set[str], *, whole: bool) -> Files:
-    path = root / LOCK
+def _lock(manifest: Manifest, graph: Graph, kept: set[str], *, whole: bool) -> Files:
+    path = manifest.root / LOCK
     if not path.is_file() or whole:
         return {LOCK: path} if path.is_file() else {}
-    lock = load_lock(path)
-    sources = {source: block for source, block in lock.sources.items() if source in graph.sources}
-    results = [r for r in lock.results if r.label.partition("#")[0].partition("@")[0] in kept]
-    return {LOCK: dump_lock(Lock(sources, lock.environments, results, lock.recipes)).encode()}
+    lock, used = load_lock(path), _used_recipes(manifest, kept)
+    reduced = lock._replace(
+        sources={source: block for source, block in lock.sources.items() if source in graph.sources},
+        results=[r for r in lock.results if r.label.partition("#")[0].partition("@")[0] in kept],
+        recipes={name: block for name, block in lock.recipes.items() if name in used},
+    )
+    return {LOCK: dump_lock(reduced).encode()}
