@@ -59,6 +59,17 @@ def test_a_link_to_the_record(tmp_path):
     assert "| `run:x` | fetched |  |  | loss 1<br>steps 5 |" in text
 
 
+def test_what_came_from_the_remote(tmp_path):
+    """Its record is in the store by then; no other event tells of it."""
+    store = Store(tmp_path / "store").ensure()
+    planner = Planned(tmp_path, store)
+    planner.nodes["run:x"] = type("Node", (), {"key": result(store, "20260101T000000-1", 1.5)["key"]})()
+    event = {"type": "fetched", "action": "run:x", "seconds": 0.25, "remote": "s3://bucket"}
+    text = page_of(tmp_path, event, planner=planner)
+    assert "| `run:x` | fetched |  | 0.2s | loss 1.5<br>steps 5 |" in text
+    assert "0 run, 1 found, 0 fresh" in text and "--attempt 20260101T000000-1" in text
+
+
 def test_it_is_appended_and_nothing_breaks_it(tmp_path):
     (tmp_path / "page.md").write_text("before\n")
     events = [

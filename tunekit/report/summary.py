@@ -66,8 +66,10 @@ class Summary:
                 self._why = {step["label"]: step["reasons"] for step in event["order"]}
             case "begin":
                 self._why[event["action"]] = event["reasons"]
+            case "fetched":  # of the remote; no `end` follows where it was all that was to be done
+                self._ended[event["action"]] = {"how": "fetched", "record": None, "seconds": event["seconds"]}
             case "end":
-                self._ended[event["action"]] = event
+                self._ended[event["action"]] = {**self._ended.get(event["action"], {}), **event}
             case "failed":
                 self._failed[event["action"]] = event
             case "warning":
@@ -119,11 +121,20 @@ class Summary:
         event = self._ended.get(label)
         if event is None:
             return f"| `{label}` | did not run | {why} | | |"
-        record = event["record"] or {}
+        record = self._record(label) or {}
         ran = event["how"] == "built"
-        took = seconds(record["seconds"]) if record and ran else ""
+        spent = record.get("seconds") if ran else event.get("seconds")
+        took = seconds(spent) if spent is not None else ""
         parts = [_cell(x) for x in (chunks(record), *self._figures(record)) if x] if record else []
         return f"| `{label}` | {'ran' if ran else event['how']} | {why} | {took} | {'<br>'.join(parts)} |"
+
+    def _record(self, label: str) -> dict[str, Any] | None:
+        """The record of an action that ended: the event's, or the store's for one that was fetched."""
+        found: dict[str, Any] | None = self._ended[label]["record"]
+        if found or self.planner is None or label not in self.planner.nodes:
+            return found or None
+        key = self.planner.nodes[label].key
+        return records.lookup(self.planner.store, key) if key else None
 
     def _figures(self, record: dict[str, Any]) -> list[str]:
         """`loss 2.31 (2.4 → 2.31)` where the last result had another value."""
@@ -158,7 +169,7 @@ class Summary:
 
     def _records(self) -> list[str]:
         """What to look up: the key and the attempt of every result of this build."""
-        made = [(label, e["record"]) for label, e in self._ended.items() if e["record"]]
+        made = [(label, record) for label in self._ended if (record := self._record(label))]
         if not made:
             return []
         shown = "tunekit show {} --attempt {}"
