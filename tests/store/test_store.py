@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tunekit.errors import StoreError
 from tunekit.hashing import hex_of, sha256_bytes
 from tunekit.parts import Made, listed
 from tunekit.store import artifacts, disk, leases, records
+from tunekit.store.shelf import StoreShelf
 from tunekit.store.store import Store, default_root
 
 names = st.from_regex(r"[a-zé .-]{1,8}", fullmatch=True).filter(lambda n: n.strip(". ") == n)
@@ -217,18 +219,38 @@ def test_every_flipped_byte_of_an_entry_is_a_miss_or_harmless(store):
         assert found is None or (found["key"] == KEY and hex_of(found["outputs"].get("main", TREE)))
 
 
-@pytest.mark.parametrize("data", [*GARBAGE, b'{"output": 3}', b'{"output": "sha256:x"}'])
-def test_parts(store, data):
+@pytest.mark.parametrize("data", [*GARBAGE, b'{"output": 3}', b'[["x", 1, false]]', b"[[[]]]"])
+def test_parts(store, tmp_path, data):
+    fill(tmp_path / "a", {"x": (b"1", False)})
+    fill(tmp_path / "b", {"x": (b"2", False)})
+    one, two = (artifacts.seal(store, tmp_path / name) for name in "ab")
     assert records.part_output(store, KEY) is None
     records.add_part(store, KEY, TREE)
-    assert records.part_output(store, KEY) == TREE
-    records.add_part(store, KEY, OTHER)
-    assert records.part_output(store, KEY) == OTHER, "only a part that is lost is made again"
-    store.part(KEY).chmod(0o644)
+    assert records.part_output(store, KEY) is None, "of an artifact that is not there, nothing is written"
+    records.add_part(store, KEY, one)
+    records.add_part(store, KEY, one)
+    assert records.part_output(store, KEY) == one and StoreShelf(store).find(KEY).output == one
+    records.add_part(store, KEY, two)
+    assert records.part_output(store, KEY) == two, "only a part that is lost is made again"
+    store.part(KEY).unlink()
     store.part(KEY).write_bytes(data)
-    assert records.part_output(store, KEY) is None
-    records.add_part(store, KEY, TREE)
-    assert records.part_output(store, KEY) == TREE
+    assert StoreShelf(store).find(KEY) is None
+    records.add_part(store, KEY, one)
+    assert records.part_output(store, KEY) == one
+    assert [p.name for p in store.part(KEY).parent.iterdir()] == [store.part(KEY).name]
+
+
+def test_a_tree_that_has_no_room_for_another_name_is_copied(store, tmp_path, monkeypatch):
+    fill(tmp_path / "a", {"x": (b"1", False)})
+    tree = artifacts.seal(store, tmp_path / "a")
+
+    def no_more(*_):
+        raise OSError(errno.EMLINK, "Too many links")
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "link", no_more)
+        records.add_part(store, KEY, tree)
+    assert records.part_output(store, KEY) == tree and store.tree(tree).stat().st_nlink == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"[", b"[]", b'[["x", 1, false, "sha256:00"]]', b"null", b"[[1]]", b"3"])

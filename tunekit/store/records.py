@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
 from typing import Any
 
-from tunekit.hashing import hex_of
+from tunekit.hashing import hex_of, tree_digest
 from tunekit.store.disk import new_file, replace
 from tunekit.store.store import Store
 
@@ -134,16 +135,35 @@ def _long_list(store: Store, record: dict[str, Any]) -> str:
 
 
 def add_part(store: Store, part: str, output: str) -> None:
-    """Publish a part that was made because none was there: the entry of a lost one gives way. All or nothing; not
-    fsynced: one that a power cut tears is none, and costs its part."""
-    replace(store.place("parts", part), json.dumps({"output": output}).encode())
+    """Publish a part that was made because none was there: the entry of a lost one gives way. It is a second name of
+    the artifact's tree, whose bytes say themselves which artifact it is: no new file. Not fsynced: one that a power cut
+    takes costs its part. Of an artifact that is not there, nothing is written."""
+    path, tree = store.place("parts", part), store.place("trees", output)
+    try:
+        try:
+            os.link(tree, path)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.link(tree, path)
+    except FileNotFoundError:
+        return
+    except FileExistsError:
+        spare = f"{path}.{os.getpid()}"
+        os.link(tree, spare)
+        os.replace(spare, path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(spare)  # rename(2) leaves it where both names are one file already
+    except OSError as e:
+        if e.errno != errno.EMLINK:
+            raise
+        with open(tree, "rb") as file:  # of very many parts: a file can have 65,000 names
+            replace(path, file.read())
 
 
 def part_output(store: Store, part: str) -> str | None:
     """The artifact of a part key, if it was ever made."""
     try:
-        found = json.loads(store.part(part).read_bytes())["output"]
-        hex_of(found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        with open(store.place("parts", part), "rb") as file:
+            return tree_digest([tuple(entry) for entry in json.loads(file.read())])
+    except (OSError, ValueError, TypeError, LookupError):
         return None
-    return str(found)
