@@ -168,6 +168,29 @@ def test_nothing_of_this_machine_is_in_it(small, tmp_path):
     assert b"said" * 9 in (tmp_path / "with.tar").read_bytes()
 
 
+def test_another_projects_words_stay_here(make_project, tmp_path):
+    """Two projects on one store: what counts was made by the other one, under its own labels."""
+    other, ours = make_project("acme"), make_project("ours")
+    write_small(other)
+    (other.root / "data").rename(other.root / "acme-customers")
+    other.manifest(TOML.replace("path:data/*.jsonl", "path:acme-customers/*.jsonl").replace("dataset:a", "dataset:acme")
+                   .replace("[dataset.a]", "[dataset.acme]").replace("dataset.b", "dataset.acme-clean"))  # fmt: skip
+    assert other.build().ran == ["dataset:acme#fetch", "dataset:acme", "dataset:acme-clean"]
+    write_small(ours)
+    assert ours.build().ran == [], "the results of the other project"
+    assert ours.run("bundle", "-o", str(tmp_path / "x.tar")).code == 0
+    assert b"acme" not in (tmp_path / "x.tar").read_bytes()
+    assert try_open(tmp_path / "x.tar", tmp_path / "place") == ""
+
+
+def test_every_target_has_its_history(tar, elsewhere):
+    opened(elsewhere, tar)
+    targets = json.loads(elsewhere.run("status", "--json").out)["targets"]
+    assert [(t["label"], t["state"], t["built"] is None) for t in targets] == [
+        ("dataset:a", "fresh", False), ("dataset:b", "fresh", False),
+    ]  # fmt: skip
+
+
 def test_parts_come_along(small, tar, elsewhere):
     """One row more, and the others are not made again."""
     opened(elsewhere, tar)

@@ -27,6 +27,7 @@ from tunekit.plan.planner import FRESH, Node, Planner
 from tunekit.plan.project import open_planner, wanted
 from tunekit.share.bundle_archive import FIRST, SCHEMA, Member, suffix_of, write_archive
 from tunekit.share.bundle_project import Files, project_files
+from tunekit.share.bundle_words import in_own_words
 from tunekit.share.private import private_labels
 from tunekit.share.remote_record import Machine, Unfit, outgoing
 from tunekit.store import artifacts, records
@@ -156,6 +157,7 @@ def _store_members(planner: Planner, labels: list[str], choice: Choice, machine:
             continue
         record = _record_of(store, node)
         if record is not None:
+            record = in_own_words(planner, node, record)
             made.append((record, listed(records.parts_list(store, record))))
             extra = [record["metrics"], *([record["log"]] if choice.logs else [])]
             found |= {m.path: m for digest in extra if digest and (m := _object(store, digest, -1))}

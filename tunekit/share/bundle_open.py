@@ -97,9 +97,8 @@ def _opened(reader: _Reader, head: Head, folder: Path, target: Path, *, results:
     store, listed = reader.store, reader.listed
     pinned = None if results else _pinned(folder)
     added = publish(store, listed, pinned)
-    for record in added.records:
-        if record["label"] in head.labels:
-            history.append(folder, record["label"], record, "bundle")
+    for label, record in added.records:
+        history.append(folder, label, record, "bundle")
     return Opened(target, head.labels, reader.files, reader.objects, added.artifacts, added.new, added.kept)
 
 

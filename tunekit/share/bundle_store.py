@@ -32,10 +32,10 @@ class Listed(NamedTuple):
 
 
 class Added(NamedTuple):
-    """`records`: those that count in the store now; `new`: how many it did not have; `kept`: labels whose result the
-    store has already, with other bytes."""
+    """`records`: label in the bundle → those that count in the store now; `new`: how many it did not have; `kept`:
+    labels whose result the store has already, with other bytes."""
 
-    records: list[dict[str, Any]]
+    records: list[tuple[str, dict[str, Any]]]
     artifacts: int
     new: int
     kept: list[str]
@@ -62,12 +62,13 @@ def publish(store: Store, listed: Listed, pinned: set[str] | None) -> Added:
         found = {name: r for name, r in found.items() if r["source"] and hex_of(r["key"]) in pinned}
     for entries in trees.values():
         artifacts.write_tree(store, entries)
-    new, same, kept = 0, [], []
+    new, kept = 0, []
+    same: list[tuple[str, dict[str, Any]]] = []
     for name, record in sorted(found.items()):
         new += _add(store, record, parts.get(name.removesuffix(".json"), []), trees)
         selected = records.lookup(store, record["key"]) or record
         if selected["outputs"] == record["outputs"]:
-            same.append(selected)
+            same.append((record["label"], selected))
         else:
             kept.append(record["label"])
     return Added(same, len(trees), new, sorted(kept))
