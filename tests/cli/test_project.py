@@ -100,7 +100,7 @@ class TestLock:
         assert call(fresh, "lock").out == "tunekit.lock written: 0 sources\n"
         assert call(fresh, "lock").out == "tunekit.lock is up to date: 0 sources\n"
         body = call(fresh, "lock", "--check", "--json").json
-        assert body == {"schema": "tunekit/lock/1", "ok": True, "missing": [], "gone": [], "recipes": []}
+        assert body == {"schema": "tunekit/lock-check/1", "ok": True, "missing": [], "gone": [], "recipes": []}
 
     def test_build_locked_refuses_what_the_check_refuses(self, fresh, call):
         said = call(fresh, "build", "--locked", "--trust")
@@ -240,7 +240,7 @@ class TestStoreVerbs:
 class TestRebuild:
     def test_the_same_bytes(self, copied, call):
         body = call(copied, "verify", "--rebuild", "dataset:a", "--trust", "--json").json
-        assert body["schema"] == "tunekit/verify/1" and body["same_bytes"] and body["old"] != body["new"]
+        assert body["schema"] == "tunekit/verify-rebuild/1" and body["same_bytes"] and body["old"] != body["new"]
 
     def test_other_bytes_are_1_and_change_nothing(self, fresh, call):
         (fresh / "ops.py").write_text("import os\ndef f(row, k):\n    return {**row, 'n': os.urandom(4).hex()}\n")

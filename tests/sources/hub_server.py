@@ -1,10 +1,12 @@
 """A hub on the loopback interface: repositories with commits, branches, tags and large files, and its failures.
 
-It speaks the part of the hub's protocol that huggingface_hub's own client uses to look up and download.
+It speaks the part of the hub's protocol that huggingface_hub's own client uses to look up, download and commit (large
+files by git's own protocol for them, not by xet).
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
 import json
@@ -55,6 +57,9 @@ class HubServer(Loopback):
         self.requests: list[tuple[str, str, str]] = []  # method, path, Range
         self.tokens: list[str] = []
         self.waits: list[float] = []  # what the client waited, where a test writes it down
+        self.uploaded: dict[str, bytes] = {}  # sha256 → large files that were sent
+        self.created: list[dict[str, object]] = []  # what was asked for with each new repository
+        self.broken: dict[str, bytes] = {}  # path → what a commit keeps in place of what was sent
         super().__init__()
 
     def add(self, name: str) -> Repo:
@@ -73,6 +78,8 @@ class HubServer(Loopback):
             if key in f"{request.command} {unquote(path)}" and statuses:
                 status, headers = statuses.pop(0)
                 return self._answer(request, status, b"no", headers)
+        if request.command in ("POST", "PUT"):
+            return self._write(request, unquote(path), token)
         if path.startswith("/api/"):
             return self._api(request, path.removeprefix("/api/"), url.query, token)
         return self._resolve(request, path.removeprefix("/"), token)
@@ -105,6 +112,73 @@ class HubServer(Loopback):
             return self._tree(request, repo.commits[sha], query)
         body = {"id": repo.name.removeprefix("datasets/"), "sha": sha, "private": False, "tags": [], "siblings": []}
         return self._answer(request, 200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def _write(self, request: http.server.BaseHTTPRequestHandler, path: str, token: str) -> None:
+        data = request.rfile.read(int(request.headers.get("Content-Length", "0")))
+        if path.startswith("/large/"):  # a signed address: no token
+            name = path.removeprefix("/large/")
+            good = hashlib.sha256(data).hexdigest() == name
+            self.uploaded |= {name: data} if good else {}
+            return self._answer(request, 200 if good else 400, b"", {})
+        if not self.token or token != self.token:
+            return self._answer(request, 401, b"", {"X-Error-Message": "Invalid credentials"})
+        if path == "/api/validate-yaml":
+            return self._json(request, {"errors": [], "warnings": []})
+        if path == "/api/repos/create":
+            return self._create(request, json.loads(data))
+        if path.endswith(".git/info/lfs/objects/batch"):
+            return self._batch(request, json.loads(data))
+        name, _, rest = path.removeprefix("/api/models/").rpartition("/")
+        name, _, verb = name.rpartition("/")
+        assert rest == "main"
+        repo = self.repos[name]
+        if verb == "preupload":
+            files = [{"path": f["path"], "uploadMode": "lfs" if f["path"].endswith(LARGE) else "regular",
+                      "shouldIgnore": False} for f in json.loads(data)["files"]]  # fmt: skip
+            return self._json(request, {"files": files})
+        assert verb == "commit"
+        return self._commit(request, repo, [json.loads(line) for line in data.splitlines()])
+
+    def _json(self, request: http.server.BaseHTTPRequestHandler, body: object) -> None:
+        self._answer(request, 200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def _create(self, request: http.server.BaseHTTPRequestHandler, body: dict[str, object]) -> None:
+        name = f"{body['organization']}/{body['name']}"
+        self.created.append(body)
+        self.add(name).commit({".gitattributes": "*.safetensors filter=lfs"})
+        if body.get("visibility") == "private":
+            self.private.add(name)
+        self._json(request, {"url": f"{self.base}/{name}", "name": name})
+
+    def _batch(self, request: http.server.BaseHTTPRequestHandler, body: dict[str, object]) -> None:
+        objects = []
+        for wanted in body["objects"]:
+            actions = {"upload": {"href": f"{self.base}/large/{wanted['oid']}", "header": {}}}
+            objects.append(wanted | ({} if wanted["oid"] in self.uploaded else {"actions": actions}))
+        self._json(request, {"transfer": "basic", "objects": objects})
+
+    def _commit(self, request: http.server.BaseHTTPRequestHandler, repo: Repo, lines: list[dict]) -> None:
+        head, *operations = lines
+        parent = head["value"].get("parentCommit")
+        if parent and parent != repo.refs["main"]:
+            return self._answer(request, 412, b"", {"X-Error-Message": "A commit has happened since"})
+        files = dict(repo.commits[repo.refs["main"]])
+        for operation in operations:
+            value = operation["value"]
+            if operation["key"] == "deletedFile":
+                del files[value["path"]]
+            elif operation["key"] == "lfsFile":
+                files[value["path"]] = self.uploaded[value["oid"]]
+            else:
+                assert operation["key"] == "file"
+                files[value["path"]] = base64.b64decode(value["content"])
+            files |= {p: d for p, d in self.broken.items() if p == value["path"]}
+        sha = repo.commit(files)
+        self._json(request, {"success": True, "commitOid": sha, "commitUrl": f"{self.base}/{repo.name}/commit/{sha}"})
+
+    # -- reading -----------------------------------------------------------------------------
 
     def _tree(self, request: http.server.BaseHTTPRequestHandler, files: dict[str, bytes], query: str) -> None:
         entries: list[dict[str, object]] = [

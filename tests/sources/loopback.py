@@ -20,7 +20,7 @@ class Loopback:
             def do_GET(self) -> None:
                 ours.serve(self)
 
-            do_HEAD = do_GET
+            do_HEAD = do_POST = do_PUT = do_GET
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # a no-op imports none of these
     from pathlib import Path
 
     from tunekit.plan.planner import Planner
+    from tunekit.report.summary import Summary
     from tunekit.store.store import Store
 
 
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--audit", action="store_true", help="warn of what actions read, run or speak to beside their inputs (strace)"
     )
+    p.add_argument("--summary", default="", metavar="FILE", help="append what happened, as Markdown (docs/ci.md)")
     p.add_argument("--json", action="store_true", help="events as JSON lines")
     return p
 
@@ -59,10 +61,21 @@ def _jobs(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    if not args.summary:
+        return _run(args, None)
+    from tunekit.cli.summing import summing
+
+    with summing(args) as summary:
+        return _run(args, summary)
+
+
+def _run(args: argparse.Namespace, summary: Summary | None) -> int:
     root, store = project_root(args), open_store()
     if not (args.overrides or args.force or args.finish or args.dry_run or args.locked or args.audit):
         done = unchanged(root, store.root, args.labels)
         if done is not None:
+            if summary is not None:
+                summary.unchanged = len(done)
             return _nothing_to_do(len(done), args.json)
     from tunekit.plan.project import open_planner, wanted
 
@@ -80,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
             names = [label for label in planner.nodes if planner.nodes[label].key in finish]
             print(f"{', '.join(names)}: would be finished early, from the last checkpoint", file=sys.stderr)
         return show_plan(planner, labels, as_json=args.json)
-    return _build(planner, labels, args, finish)
+    return _build(planner, labels, args, finish, summary)
 
 
 def _finishing(planner: Planner, labels: list[str], asked: list[str]) -> frozenset[str]:
@@ -146,7 +159,9 @@ def _check_environment(planner: Planner) -> None:
                         hint="pip install -c <(python -m tunekit env --constraints) …")  # fmt: skip
 
 
-def _build(planner: Planner, labels: list[str], args: argparse.Namespace, finish: frozenset[str]) -> int:
+def _build(
+    planner: Planner, labels: list[str], args: argparse.Namespace, finish: frozenset[str], summary: Summary | None
+) -> int:
     from tunekit.build import drift
     from tunekit.build.builder import Builder, Options
     from tunekit.report.listen import listener
@@ -155,6 +170,8 @@ def _build(planner: Planner, labels: list[str], args: argparse.Namespace, finish
     trusted = args.trust or os.environ.get("TUNEKIT_TRUST") == "1"
     options = Options(args.jobs, args.keep_going, trusted, offline, finish, args.audit)
     with listener(as_json=args.json) as listen:
+        if summary is not None:
+            listen = summary.beside(planner, listen)
         builder = Builder(planner, labels, options, listen)
         try:
             result = builder.run()

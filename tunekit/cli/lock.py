@@ -82,7 +82,7 @@ def _check(found: OutOfDate | None, count: int, *, as_json: bool) -> int:
     if as_json:
         missing, gone, recipes = found or ([], [], [])
         body = {"missing": missing, "gone": gone, "recipes": [str(change) for change in recipes]}
-        print_json("lock", {"ok": found is None, **body})
+        print_json("lock-check", {"ok": found is None, **body})
     if found:
         raise found.error()
     if not as_json:

@@ -23,6 +23,8 @@ VERBS = {
     "inspect": ("inspect", "the rows of a dataset, and which of their tokens are trained"),
     "diff": ("diff", "what differs between two results"),
     "export": ("export", "write a result as real files, with a model card"),
+    "bundle": ("bundle", "a project and its results in one archive, and back"),
+    "publish": ("publish", "upload a result to a Hugging Face hub"),
     "lock": ("lock", "pin sources in tunekit.lock"),
     "promote": ("promote", "choose which attempt is the result of a target"),
     "init": ("init", "make a new project that builds as it stands"),

@@ -61,7 +61,7 @@ def _report(planner: Planner, old: dict[str, Any], new: dict[str, Any], *, as_js
         names = {"label": old["label"], "key": old["key"], "old": old["attempt"], "new": new["attempt"]}
         promise = {"reproduced": how.holds, "bits_promised": how.promised, "tolerance": how.tolerance}
         differ = {k: found[k] for k in ("same_bytes", "effective", "environment", "metrics")}
-        print_json("verify", {**names, **promise, **differ})
+        print_json("verify-rebuild", {**names, **promise, **differ})
     else:
         print("\n".join(difference_lines(old, new, found)))
         print(f"{'reproduced' if how.holds else 'NOT reproduced'}: {how}")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from tunekit.build.builder import Listener
 
@@ -13,7 +14,7 @@ from tunekit.build.builder import Listener
 @contextlib.contextmanager
 def listener(*, as_json: bool) -> Iterator[Listener]:
     if as_json:
-        yield lambda event: print(json.dumps({"schema": "tunekit/build/1", **event}, ensure_ascii=False), flush=True)
+        yield _print
     elif sys.stdout.isatty():
         from tunekit.report.live import LiveView
 
@@ -23,3 +24,10 @@ def listener(*, as_json: bool) -> Iterator[Listener]:
         from tunekit.report.lines import Lines
 
         yield Lines().take
+
+
+def _print(event: dict[str, Any]) -> None:
+    said = {"schema": "tunekit/build/1", **event}
+    if event["type"] == "end":
+        said["record"] = event["record"] or None  # of a source that was there already
+    print(json.dumps(said, ensure_ascii=False), flush=True)

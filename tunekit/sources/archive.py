@@ -28,7 +28,7 @@ MAX_MEMBERS = 200_000
 _MAX_HEADER = 16 << 20
 _OPENERS: dict[str, Any] = {
     ".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".tbz": bz2.open, ".xz": lzma.open, ".txz": lzma.open,
-    ".tar": open,
+    ".tar": open, ".zst": lambda archive, mode: _Zstd(archive),
 }  # fmt: skip
 _BROKEN = (
     tarfile.TarError,
@@ -80,21 +80,24 @@ class Data:
             raise _corrupt(self._filename, e) from e
 
 
-def members_of(archive: Path, filename: str, *, is_package: bool = True) -> Iterator[Member]:
+def members_of(archive: Path, filename: str, *, is_package: bool = True, limit: int = 0) -> Iterator[Member]:
     """The files and links of an archive called `filename` (which says its format), in archive order. `is_package`:
-    but for a wheel, everything is in one outermost folder, which says nothing.
+    but for a wheel, everything is in one outermost folder, which says nothing. `limit`: bytes that they may have
+    together (default: 20 GiB).
 
     SourceError: `archive-unsafe`, `archive-too-large`, `archive-corrupt`.
     """
     is_zip = filename.lower().endswith((".whl", ".zip"))
     raw = _of_zip(archive, filename) if is_zip else _of_tar(archive, filename)
     seen: set[str] = set()
+    limit = limit or MAX_TOTAL
     total = 0
     try:
         for member in raw:
             total += member.size
-            if total > MAX_TOTAL or len(seen) >= MAX_MEMBERS:
-                raise SourceError(f"`{filename}` would unpack to more than 20 GiB", slug="archive-too-large")
+            if total > limit or len(seen) >= MAX_MEMBERS:
+                most = f"{limit / (1 << 30):.3g} GiB" if total > limit else f"{MAX_MEMBERS:,} files"
+                raise SourceError(f"`{filename}` would unpack to more than {most}", slug="archive-too-large")
             if reason := bad_path(member.path):
                 raise unsafe(filename, f"the name {member.path!r} {reason}")
             path = _below_top(member.path) if is_package and not filename.endswith(".whl") else member.path
@@ -184,3 +187,35 @@ class _Bounded:
         if size < 0 or size > _MAX_HEADER:
             raise SourceError(f"`{self._filename}` has a header of {size} bytes", slug="archive-too-large")
         return self._stream.read(size)
+
+
+class _Zstd:
+    """A zstd file as tar wants it: read from front to back, skipping forward."""
+
+    def __init__(self, archive: Path) -> None:
+        import pyarrow  # which is there anyway, and costs too much to load for whoever does not ask
+
+        self._stream = pyarrow.CompressedInputStream(pyarrow.OSFile(str(archive)), "zstd")
+        self._at = 0
+
+    def __enter__(self) -> _Zstd:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stream.close()
+
+    def read(self, size: int) -> bytes:
+        block: bytes = self._stream.read(size)
+        self._at += len(block)
+        return block
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, position: int) -> int:
+        """Raises OSError for a place that has been read."""
+        if position < self._at:
+            raise OSError("a compressed archive is read from front to back")
+        while self._at < position and self.read(min(position - self._at, _MAX_HEADER)):
+            pass
+        return self._at

@@ -1,0 +1,55 @@
+"""Every schema by its name, and as JSON schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tunekit.errors import UsageError, nearest
+from tunekit.report.answers import deeds, events, locks, looks
+
+# What `"schema": "tunekit/<name>/<version>"` names. A verb has one, and one more for each other thing that it does.
+TABLE: dict[str, Any] = {
+    "build": events.Build,
+    "bundle": deeds.Bundle,
+    "bundle-open": deeds.BundleOpen,
+    "clean": deeds.Clean,
+    "diff": looks.Diff,
+    "env": looks.Env,
+    "export": deeds.Export,
+    "gc": deeds.Gc,
+    "graph": looks.Graph,
+    "inspect": looks.Inspect,
+    "lock": deeds.Lock,
+    "lock-check": deeds.LockCheck,
+    "lock-diff": locks.LockDiff,
+    "path": looks.Path,
+    "plan": looks.Plan,
+    "promote": locks.Promote,
+    "publish": deeds.Publish,
+    "query": looks.Query,
+    "show": looks.Show,
+    "status": looks.Status,
+    "trust": deeds.Trust,
+    "verify": deeds.Verify,
+    "verify-rebuild": deeds.VerifyRebuild,
+    "verify-results": locks.VerifyResults,
+    "why": looks.Why,
+}
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """JSON schema of an answer. It lets further keys pass: a version may get more of them, and a reader of today must
+    not mind. UsageError `unknown-schema`."""
+    if name not in TABLE:
+        raise UsageError(f"no verb prints `{name}`", slug="unknown-schema", hint=nearest(name, list(TABLE)))
+    found = _open(msgspec.json.schema(TABLE[name], ref_template="#/$defs/{name}"))
+    return {"$schema": _DRAFT, "title": f"tunekit {name} --json", **found}
+
+
+def _open(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _open(v) for k, v in value.items() if (k, v) != ("additionalProperties", False)}
+    return [_open(v) for v in value] if isinstance(value, list) else value
