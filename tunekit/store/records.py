@@ -45,6 +45,9 @@ def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]
                 os.link(path, folder + "/selected")
             except FileExistsError:
                 record = lookup(store, record["key"]) or record
+            except OSError:  # no room for a second name: else it would count without having been announced
+                os.unlink(path)
+                raise
             os.fsync(fd)
     except OSError:
         with contextlib.suppress(OSError):
