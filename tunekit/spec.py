@@ -16,6 +16,8 @@ import msgspec
 
 SEMANTIC, NUMERIC, OPERATIONAL = "semantic", "numeric", "operational"
 
+PRIVATE = "Never pushed, bundled or published; nor what is made from it, unless that says `false`."
+
 # For optional fields: msgspec applies a constraint only to the very type it annotates, not through a union.
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]

@@ -16,12 +16,13 @@ from tunekit import diskspace
 from tunekit.build import environment, gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
+from tunekit.build.fetching import Fetching
 from tunekit.build.finish import early
 from tunekit.build.frontier import Frontier
 from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
-from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
+from tunekit.plan.planner import BLOCKED, FRESH, REMOTE, UNLOCKED, Node, Planner
 from tunekit.plan.state import ABSENT
 from tunekit.store import leases, records
 
@@ -41,12 +42,13 @@ class Options(NamedTuple):
 
 class Result(NamedTuple):
     """`executed`: labels that ran, in order of their end; `failed`: label → error; `fresh`: how many had their
-    result and did not run; `records`: label → record."""
+    result and did not run; `records`: label → record; `fetched`: those of the fresh that came from the remote."""
 
     executed: list[str]
     failed: dict[str, TunekitError]
     fresh: int
     records: dict[str, dict[str, Any]]
+    fetched: list[str] = []
 
 
 class Builder:
@@ -73,6 +75,7 @@ class Builder:
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
         self.requests = Requests(planner)
+        self.fetching = Fetching(planner, planner.elsewhere, listener) if planner.elsewhere else None
         self._gated = set(planner.graph.gated)
         self.links: dict[str, str] | None = None  # set when everything asked for is there
 
@@ -86,9 +89,12 @@ class Builder:
         missing = [str(r) for n in nodes.values() if n.state in (UNLOCKED, BLOCKED) for r in n.reasons]
         if missing:
             raise LockError("; ".join(dict.fromkeys(missing)), slug="unlocked", hint="tunekit lock")
-        total = sum(n.run for n in nodes.values())
         self._check_trust(nodes)
         links.register(self.root, self.store)  # from here on gc knows whose results these are
+        if self.fetching and any(n.fetch or n.state == REMOTE for n in nodes.values()):
+            nodes = self.fetching.all(self.labels)
+            self._check_trust(nodes)  # of what did not arrive, too
+        total = sum(n.run for n in nodes.values())
         self.listen({"type": "plan", "total": total, "fresh": len(nodes) - total, "order": self._steps(nodes)})
         try:
             self._warm()
@@ -96,7 +102,8 @@ class Builder:
         finally:
             self._close()
         self._finish()
-        return Result(self.executed, self.failed, len(nodes) - total + self.found, self.records)
+        fetched = list(self.fetching.fetched) if self.fetching else []
+        return Result(self.executed, self.failed, len(nodes) - total + self.found, self.records, fetched)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -185,6 +192,9 @@ class Builder:
         if node.state == FRESH and node.present:
             self._hit(label, node, "cut off" if before and before[1] == node.key else "found")
             return True
+        if self.fetching and self.fetching.now(label):
+            self._hit(label, self.planner.nodes[label], "fetched")
+            return True
         if any(a.node.key == node.key for a in self.running.values()):
             return False  # the same work under another label of this build
         lease = leases.acquire(self.store, node.key)
@@ -219,6 +229,8 @@ class Builder:
                     f"{label}: the package `{package}` is not installed", slug="package-missing", hint=hint
                 )
         diskspace.need(self.store.root)
+        if self.fetching:
+            self.fetching.parts(node, self.store.staging(node.key))
         finish = node.key in self.options.finish
         request = self.requests.write(node, cpus, self.options.offline, finish)
         running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
@@ -314,7 +326,7 @@ class Builder:
         record = {} if node.action.source else records.lookup(self.store, node.key) or {}
         node.run = False
         self.found += 1
-        if record:
+        if record and how != "fetched":  # that is in the history since it came
             history.append(self.root, label, record, how)
         self._done(label, record, how)
 

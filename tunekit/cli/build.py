@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--frozen", action="store_true", help="use tunekit.lock as it is, touch no network")
     p.add_argument("--offline", action="store_true", help="touch no network")
+    p.add_argument("--require-remote", action="store_true", help="fail where the remote fails (default: go on without)")
     p.add_argument("-j", "--jobs", type=_jobs, default=0, help="actions at once (default: what the cores allow)")
     p.add_argument("-k", "--keep-going", action="store_true", help="build what does not need what failed")
     p.add_argument("--force", action="append", default=[], metavar="LABEL", help="run it again: a new attempt")
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     labels = wanted(planner, args.labels)
     planner = _locked(planner, args, root, store)
     planner.forced = set(wanted(planner, args.force)) if args.force else set()
+    _share(planner, args)
     finish = _finishing(planner, labels, args.finish) if args.finish else frozenset()
     if args.locked and any(node.run for node in planner.plan(labels).values()):
         _check_environment(planner)
@@ -77,6 +79,19 @@ def run(args: argparse.Namespace) -> int:
             print(f"{', '.join(names)}: would be finished early, from the last checkpoint", file=sys.stderr)
         return show_plan(planner, labels, as_json=args.json)
     return _build(planner, labels, args, finish)
+
+
+def _share(planner: Planner, args: argparse.Namespace) -> None:
+    """Let the build take from the project's remote what that has."""
+    from tunekit.manifest.remote import said
+
+    if args.offline or args.frozen:
+        if args.require_remote:
+            raise UsageError("--require-remote needs the network, --offline forbids it", slug="offline-and-remote")
+    elif args.require_remote or said(planner.inputs.root):
+        from tunekit.cli.sharing import attach
+
+        attach(planner, required=args.require_remote, trusted=args.trust)
 
 
 def _finishing(planner: Planner, labels: list[str], asked: list[str]) -> frozenset[str]:
@@ -103,7 +118,7 @@ def _nothing_to_do(count: int, as_json: bool) -> int:
     if as_json:
         from tunekit.cli.command import print_json
 
-        print_json("build", {"type": "summary", "executed": [], "failed": [], "fresh": count})
+        print_json("build", {"type": "summary", "executed": [], "failed": [], "fetched": [], "fresh": count})
     else:
         print(f"nothing to do: {count} target{'s' * (count != 1)} up to date")
     return 0
@@ -152,7 +167,13 @@ def _build(planner: Planner, labels: list[str], args: argparse.Namespace, finish
         try:
             result = builder.run()
             listen(
-                {"type": "summary", "executed": result.executed, "fresh": result.fresh, "failed": list(result.failed)}
+                {
+                    "type": "summary",
+                    "executed": result.executed,
+                    "fresh": result.fresh,
+                    "fetched": result.fetched,
+                    "failed": list(result.failed),
+                }  # fmt: skip
             )
         finally:
             if builder.links is not None and not (args.overrides or args.finish):

@@ -23,6 +23,8 @@ VERBS = {
     "diff": ("diff", "what differs between two results"),
     "export": ("export", "write a result as real files, with a model card"),
     "lock": ("lock", "pin sources in tunekit.lock"),
+    "push": ("push", "share results through the remote"),
+    "pull": ("pull", "take results that others made from the remote"),
     "init": ("init", "make a new project that builds as it stands"),
     "add": ("add", "add a dataset or a model to tunekit.toml"),
     "trust": ("trust", "allow this project's code to run"),

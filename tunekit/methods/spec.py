@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from tunekit.bounds import bound
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
 from tunekit.label import Label
-from tunekit.spec import PositiveInt, Spec, numeric, operational, semantic
+from tunekit.spec import PRIVATE, PositiveInt, Spec, numeric, operational, semantic
 from tunekit.steps.adapter.spec import Adapter
 from tunekit.steps.merge.spec import Merge
 from tunekit.steps.tokens.spec import Masking, token_item, tokens_action
@@ -72,7 +72,7 @@ class Run(Spec, frozen=True, kw_only=True):
     gates: Annotated[
         dict[str, str], operational('Bounds on final metrics: `gates = { loss = "< 3.0" }`; a failed one blocks users.')
     ] = {}
-    private: Annotated[bool, operational("Never pushed, bundled or published.")] = False
+    private: Annotated[bool | None, operational(PRIVATE)] = None
 
     def checks(self) -> list[tuple[str, str, str]]:
         hint = 'a bound is one of < <= == >= > and a number: `"< 3.0"`'

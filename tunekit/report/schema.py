@@ -9,6 +9,7 @@ import msgspec
 from tunekit import kinds
 from tunekit.label import NAME
 from tunekit.manifest.project import ProjectSettings
+from tunekit.manifest.remote import RemoteSettings
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # A project's own method has its settings in a file, which no schema of a package knows.
@@ -25,7 +26,7 @@ def manifest_schema() -> dict[str, Any]:
     kinds.load_entry_points()
     targets = {name: k.spec_type() for name, k in kinds.TARGETS.items()}
     methods = {name: k.spec_type() for name, k in kinds.METHODS.items()}
-    structs = [ProjectSettings, *targets.values(), *methods.values()]
+    structs = [ProjectSettings, RemoteSettings, *targets.values(), *methods.values()]
     refs, components = msgspec.json.schema_components(structs, ref_template="#/$defs/{name}")
     of = dict(zip(structs, refs, strict=True))
     for struct in methods.values():
@@ -36,7 +37,7 @@ def manifest_schema() -> dict[str, Any]:
         "$schema": _DRAFT,
         "title": "tunekit.toml",
         "type": "object",
-        "properties": {"project": of[ProjectSettings], **tables},
+        "properties": {"project": of[ProjectSettings], "remote": of[RemoteSettings], **tables},
         "additionalProperties": False,
         "$defs": components,
     }

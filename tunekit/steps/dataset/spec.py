@@ -11,7 +11,7 @@ import msgspec
 from tunekit.derive import Edge, Scope, action_of
 from tunekit.forms import Role, fields_faults
 from tunekit.label import Label
-from tunekit.spec import PositiveInt, Spec, operational, semantic
+from tunekit.spec import PRIVATE, PositiveInt, Spec, operational, semantic
 from tunekit.steps.tokens.spec import TrainOn
 from tunekit.templates import template_fault
 
@@ -80,7 +80,7 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
     require_end: Annotated[bool, semantic("Turns must end with a token that generation stops at.")] = True
     packages: Annotated[list[str], semantic("Distributions whose version enters the key (what the code imports).")] = []
     files: Annotated[list[str], semantic("Further project files that the code reads.")] = []
-    private: Annotated[bool, operational("Never pushed, bundled or published; holds for what is derived.")] = False
+    private: Annotated[bool | None, operational(PRIVATE)] = None
 
     def checks(self) -> list[tuple[str, str, str]]:
         out = []

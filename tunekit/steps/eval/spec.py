@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tunekit.derive import Scope, action_of, form_for
 from tunekit.label import Label
-from tunekit.spec import PositiveInt, Spec, numeric, operational, semantic
+from tunekit.spec import PRIVATE, PositiveInt, Spec, numeric, operational, semantic
 from tunekit.steps.tokens.spec import token_item, tokens_action
 
 
@@ -26,7 +26,7 @@ class Eval(Spec, frozen=True, kw_only=True):
     cpus: Annotated[int, numeric("Threads; 0: all that there are.", ge=0)] = 0
     scorer_timeout: Annotated[float, operational("Seconds one call of the scorer may take.", gt=0)] = 30.0
     gates: Annotated[dict[str, str], operational('Bounds on its metrics: `gates = { score = "> 0.5" }`.')] = {}
-    private: Annotated[bool, operational("Never pushed, bundled or published.")] = False
+    private: Annotated[bool | None, operational(PRIVATE)] = None
 
 
 def derive(label: Label, spec: Eval, scope: Scope) -> None:

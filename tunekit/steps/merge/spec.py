@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
 from tunekit.label import Label
-from tunekit.spec import Spec, operational, semantic
+from tunekit.spec import PRIVATE, Spec, operational, semantic
 
 
 class Merge(Spec, frozen=True, kw_only=True):
@@ -16,7 +16,7 @@ class Merge(Spec, frozen=True, kw_only=True):
     inputs: Annotated[list[str], semantic("The run whose adapter is merged.", min_length=1, max_length=1)]
     dtype: Annotated[Literal["base", "float32", "bfloat16", "float16"], semantic("Stored weights.")] = "base"
     gates: Annotated[dict[str, str], operational("Bounds on the receipt, e.g. `max_logit_difference`.")] = {}
-    private: Annotated[bool, operational("Never pushed, bundled or published.")] = False
+    private: Annotated[bool | None, operational(PRIVATE)] = None
 
 
 def derive(label: Label, spec: Merge, scope: Scope) -> None:

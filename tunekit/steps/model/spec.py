@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tunekit.derive import Edge, Policy, Scope, action_of
 from tunekit.label import Label
-from tunekit.spec import Spec, semantic
+from tunekit.spec import PRIVATE, Spec, operational, semantic
 
 
 class Model(Spec, frozen=True, kw_only=True):
@@ -17,6 +17,7 @@ class Model(Spec, frozen=True, kw_only=True):
     tokenizer: Annotated[str, semantic("`tokenizer:` label; needed for a new model.")] = ""
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], semantic("Stored weights.")] = "float32"
     seed: Annotated[int, semantic("Seed of the initial weights.", ge=0)] = 0
+    private: Annotated[bool | None, operational(PRIVATE)] = None
 
     def checks(self) -> list[tuple[str, str, str]]:
         out = []

@@ -8,7 +8,7 @@ import msgspec
 
 from tunekit.derive import Edge, Scope, action_of
 from tunekit.label import Label
-from tunekit.spec import Spec, semantic
+from tunekit.spec import PRIVATE, Spec, operational, semantic
 from tunekit.templates import template_fault
 
 
@@ -29,6 +29,7 @@ class Tokenizer(Spec, frozen=True, kw_only=True):
     chat_template: Annotated[
         str, semantic("Jinja text, a `.jinja` file of the project, or a name (`chatml`, …); empty: the source's own.")
     ] = ""
+    private: Annotated[bool | None, operational(PRIVATE)] = None
 
     def checks(self) -> list[tuple[str, str, str]]:
         out = []
