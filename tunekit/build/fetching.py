@@ -1,4 +1,4 @@
-"""Results that a remote has: brought into the store instead of executing, before anything runs and as a build goes on."""
+"""Results that a remote has: brought into the store instead of executing, first of all and as a build goes on."""
 
 from __future__ import annotations
 

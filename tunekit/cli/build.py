@@ -13,7 +13,9 @@ from tunekit.plan.unchanged import unchanged
 
 if TYPE_CHECKING:  # a no-op imports none of these
     from pathlib import Path
+    from typing import Any
 
+    from tunekit.build.builder import Result
     from tunekit.plan.planner import Planner
     from tunekit.store.store import Store
 
@@ -56,6 +58,8 @@ def _jobs(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.require_remote and (args.offline or args.frozen):
+        raise UsageError("--require-remote needs the network, --offline forbids it", slug="offline-and-remote")
     root, store = project_root(args), open_store()
     if not (args.overrides or args.force or args.finish or args.dry_run or args.locked):
         done = unchanged(root, store.root, args.labels)
@@ -86,9 +90,8 @@ def _share(planner: Planner, args: argparse.Namespace) -> None:
     from tunekit.manifest.remote import said
 
     if args.offline or args.frozen:
-        if args.require_remote:
-            raise UsageError("--require-remote needs the network, --offline forbids it", slug="offline-and-remote")
-    elif args.require_remote or said(planner.inputs.root):
+        return
+    if args.require_remote or said(planner.inputs.root):
         from tunekit.cli.sharing import attach
 
         attach(planner, required=args.require_remote, trusted=args.trust)
@@ -166,20 +169,17 @@ def _build(planner: Planner, labels: list[str], args: argparse.Namespace, finish
         builder = Builder(planner, labels, options, listen)
         try:
             result = builder.run()
-            listen(
-                {
-                    "type": "summary",
-                    "executed": result.executed,
-                    "fresh": result.fresh,
-                    "fetched": result.fetched,
-                    "failed": list(result.failed),
-                }  # fmt: skip
-            )
+            listen({"type": "summary", **summary_of(result)})
         finally:
             if builder.links is not None and not (args.overrides or args.finish):
                 planner.state.complete(args.labels, builder.links)
             planner.save()
     return _exit_code(list(result.failed.values()))
+
+
+def summary_of(result: Result) -> dict[str, Any]:
+    """What a build came to, as labels."""
+    return {"executed": result.executed, "fresh": result.fresh, "fetched": result.fetched, "failed": [*result.failed]}
 
 
 def _exit_code(errors: list[TunekitError]) -> int:

@@ -14,7 +14,7 @@ import httpx2
 import tunekit
 from tunekit.errors import RemoteError
 from tunekit.hashing import PREFIX
-from tunekit.share.remote_place import BLOCK, SMALL, Item, Outcome, denied, read_only, unreachable
+from tunekit.share.remote_place import SMALL, Item, Outcome, denied, read_only, unreachable
 from tunekit.share.remote_pool import side_by_side
 
 _AT_ONCE = 8
@@ -76,7 +76,7 @@ class Web:
         """Hand on a blob's bytes, one more than `limit` at most; how many there were, None for no such blob. A try that
         broke begins anew, after `again`; bytes that ended too soon three times are what they are."""
         for attempt in range(1, _TRIES + 1):
-            size = 0
+            size, answered = 0, False
             try:
                 with self._client.stream("GET", f"{self.url}/{name}") as answer:
                     if answer.status_code in (404, 410):
@@ -84,7 +84,8 @@ class Web:
                     if answer.status_code in (401, 403):
                         raise denied(self.url, RuntimeError(f"HTTP status {answer.status_code}"))
                     answer.raise_for_status()
-                    for block in answer.iter_raw(BLOCK):
+                    answered = True
+                    for block in answer.iter_raw():
                         take(block[: limit + 1 - size])
                         size += len(block)
                         if size > limit:
@@ -92,7 +93,7 @@ class Web:
                 return size
             except (httpx2.HTTPError, httpx2.InvalidURL) as e:
                 status = e.response.status_code if isinstance(e, httpx2.HTTPStatusError) else 0
-                if size and attempt == _TRIES:
+                if answered and attempt == _TRIES:
                     return size  # it is cut: the caller says so of this blob, not of the whole place
                 if attempt == _TRIES or (status and status not in _AGAIN):
                     raise unreachable(self.url, e) from e
