@@ -11,7 +11,7 @@ from tunekit.build import environment, history, links
 from tunekit.build.request import Requests
 from tunekit.kinds import kind_of
 from tunekit.plan.project import open_planner, wanted
-from tunekit.protocol import Events, Request
+from tunekit.protocol import Events
 from tunekit.store import artifacts, leases, records
 from tunekit.store.store import Store
 
@@ -27,11 +27,10 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
         if not (node.outputs and node.present):
             lease = leases.acquire(store, node.key)
             assert lease, f"another process builds {label}"
-            path = Path(requests.write(node, 1, True))
-            request = Request.from_json(path.read_text())
+            request = requests.make(node, 1, True)
             shutil.rmtree(request.out, ignore_errors=True)
             Path(request.out).mkdir(parents=True)
-            Path(request.staging).mkdir(exist_ok=True)
+            Path(request.staging).mkdir(parents=True, exist_ok=True)
             for inputs in request.inputs.values():
                 for found in inputs:
                     artifacts.view(store, found.digest)
@@ -44,7 +43,7 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
             }  # fmt: skip
             records.add(store, record)
             history.append(root, label, record, "prebuilt")
-            shutil.rmtree(path.parent)
+            shutil.rmtree(Path(request.staging).parent)
             lease.release()
             node.present, node.state = True, "fresh"
             if not node.action.source:

@@ -68,16 +68,22 @@ class Made(NamedTuple):
 
     @staticmethod
     def write(parts: list[Made]) -> str:
+        """One a line."""
         return "".join(json.dumps(list(part)) + "\n" for part in parts)
 
 
-def earlier(listed: str, base: str, shelf: Shelf) -> Iterator[Part]:
-    """The parts of the last execution that were made with the same settings, as far as they are still there."""
+def listed(parts: str) -> list[Made]:
+    """The parts of an earlier execution. `parts`: the lines that `Made.write` wrote, or the absolute path of the file
+    that holds them where they are many. It is a hint, so what cannot be read is no part."""
     try:
-        found = list(Made.read(Path(listed).read_text())) if listed else []
+        return list(Made.read(Path(parts).read_text() if parts.startswith("/") else parts))
     except (OSError, ValueError, TypeError):
-        return  # a hint: without it the work is done again
-    for output in dict.fromkeys(part.output for part in found if part.base == base):
+        return []
+
+
+def earlier(parts: str, base: str, shelf: Shelf) -> Iterator[Part]:
+    """The parts of the last execution that were made with the same settings, as far as they are still there."""
+    for output in dict.fromkeys(part.output for part in listed(parts) if part.base == base):
         part = shelf.open(output)
         if part is not None:
             yield part

@@ -1,6 +1,6 @@
 """The door: what the controller asks of a worker (request 1) and what it says back (events 1).
 
-The request is a JSON file in the action's staging directory. Events are JSON objects, one a line, on an
+The request is JSON in a memory file that the worker inherits. Events are JSON objects, one a line, on an
 inherited file descriptor (never stdout, which goes to the log together with stderr).
 """
 
@@ -51,7 +51,7 @@ class Request(NamedTuple):
     provenance: dict[str, Any]  # label, source ids: what may be written into an artifact's config
     finish: bool = False  # a training run: take no further step, make the result of its last checkpoint
     bases: list[str] = []  # of parts (tunekit.parts), one an item; empty where an action has none
-    previous: str = ""  # file that lists the parts of this label's last execution: a hint, never needed
+    previous: str = ""  # the parts of this label's last execution, for `tunekit.parts.listed`: a hint, never needed
 
     def one(self, role: str) -> Input:
         """The only input of a role."""

@@ -39,7 +39,8 @@ PRELOAD = {
 
 
 def nursery(channel: socket.socket, group: str) -> None:
-    """Serve until the controller closes the channel. Messages: `{"request": path}` with the event pipe's end."""
+    """Serve until the controller closes the channel. Messages: `{"key": …}` with the event pipe's end and the request
+    as a file."""
     for name in PRELOAD[group]:
         importlib.import_module(name)
     wake_r, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -53,10 +54,10 @@ def nursery(channel: socket.socket, group: str) -> None:
             os.read(wake_r, 4096)
             _reap(channel)
         if channel.fileno() in ready:
-            message, fds, _, _ = socket.recv_fds(channel, 1 << 16, 1)
+            message, fds, _, _ = socket.recv_fds(channel, 1 << 16, 2)
             if not message:
                 return
-            _spawn(channel, json.loads(message), fds[0])
+            _spawn(channel, json.loads(message), *fds)
 
 
 def _reap(channel: socket.socket) -> None:
@@ -73,12 +74,13 @@ def _reap(channel: socket.socket) -> None:
         channel.sendall(json.dumps({"exit": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def _spawn(channel: socket.socket, message: dict[str, Any], fd: int) -> None:
+def _spawn(channel: socket.socket, message: dict[str, Any], fd: int, asked: int) -> None:
     parent = os.getpid()
     pid = os.fork()
     if pid:
         os.close(fd)
-        channel.sendall(json.dumps({"pid": pid, "request": message["request"]}).encode())
+        os.close(asked)
+        channel.sendall(json.dumps({"pid": pid, "key": message["key"]}).encode())
         return
     try:
         channel.close()
@@ -86,7 +88,10 @@ def _spawn(channel: socket.socket, message: dict[str, Any], fd: int) -> None:
         die_with(parent)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        code = child(Path(message["request"]), fd)
+        with open(asked, "rb") as file:
+            file.seek(0)
+            request = Request.from_json(file.read().decode())
+        code = child(request, fd)
     except BaseException:
         code = 70
         with contextlib.suppress(OSError):
@@ -97,15 +102,17 @@ def _spawn(channel: socket.socket, message: dict[str, Any], fd: int) -> None:
     os._exit(code)
 
 
-def child(path: Path, fd: int) -> int:
+def child(request: Request, fd: int) -> int:
     """Run one action. Its log takes stdout and stderr; what the controller learns goes through the events."""
-    request = Request.from_json(path.read_text())
+    folder = Path(request.staging).parent
     events = Events(request.action, fd, StoreShelf(Store(Path(request.store))))
     try:
-        _log_into(path.parent / "log.txt")
-        _environment(request, path.parent)
+        folder.mkdir(exist_ok=True)
+        _log_into(folder / "log.txt")
+        _environment(request, folder)
         events.emit("start", pid=os.getpid())
         outputs = _run(request, events)
+        _leave(folder)
     except Exception as e:
         error = _named(e, request)
         if error.slug == "disk-full":
@@ -124,6 +131,17 @@ def _log_into(path: Path) -> None:
     os.dup2(log, 2)
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115  (lives as long as the process)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+
+
+def _leave(folder: Path) -> None:
+    """Remove the staging folder if nothing was printed and no state is left to continue from; else it stays until the
+    result is published."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        if not os.stat(folder / "log.txt").st_size:
+            os.unlink(folder / "log.txt")
+            os.rmdir(folder)
 
 
 def _named(error: Exception, request: Request) -> TunekitError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -17,7 +16,8 @@ from tunekit.parts import Made
 from tunekit.plan.state import State
 from tunekit.share import gc
 from tunekit.share.roots import KEPT, live
-from tunekit.store import artifacts, leases, records
+from tunekit.store import artifacts, records
+from tunekit.store.in_use import Announcer, in_use
 from tunekit.store.store import Store
 
 DAY = 86400.0
@@ -58,7 +58,7 @@ class World:
             "log": artifacts.add_bytes(self.store, f"log {n}".encode()),
             "metrics": "",
         }
-        records.add(self.store, record, parts)
+        record = records.add(self.store, record, parts)
         if told:
             history.append(self.root, label, record, "built")
         return record
@@ -153,22 +153,38 @@ def test_a_lock_that_cannot_be_read_stops_the_collection(world: World):
 
 def test_a_running_action_keeps_its_staging_and_inputs(world: World):
     needed, code = world.artifact("an input"), world.artifact("code")
-    staging = world.store.staging(key(7))
-    staging.mkdir()
-    inputs = {"from": [{"digest": needed}]}
-    part = world.artifact("a part to copy from")
-    listed = staging / "listed"
-    listed.write_text(Made.write([Made("sha256:b", "sha256:c", part)]))
-    body = {"action": "dataset:b", "inputs": inputs, "code_root": str(world.store.view(code)), "previous": str(listed)}
-    (staging / "request.json").write_text(json.dumps(body))
-    lease = leases.acquire(world.store, key(7))
-    assert lease is not None
+    staging, over = world.store.staging(key(7)), world.store.staging(key(8))
+    part, other = world.artifact("a part to copy from"), world.artifact("of an action that has ended")
+    parts = Made.write([Made("sha256:b", "sha256:c", part)])
+    home = world.store.tmp / f"build-{os.getpid()}"
+    for folder in (staging, over, home):
+        folder.mkdir()
+    time.sleep(0.2)
+    build = Announcer(str(home))
+    build.begin("dataset:b", key(7), [needed, code], parts)
+    build.begin("dataset:c", key(8), [other], "")
+    build.end(key(8))
     after = world.artifact("published, not yet named by a record")
     made = gc.collect(world.store, 0)
-    lease.release()
     assert "running dataset:b" in [r.name for r in made.live.roots]
     assert all(world.there(d) for d in (needed, code, after, part)) and staging.is_dir()
-    assert not world.there(after) or gc.collect(world.store, 0).dead
+    assert not world.there(other), "nothing uses it any more"
+    assert [d.path for d in world.later(8 * DAY).dead if "staging" in d.path] == [f"staging/{over.name}"]
+    build.close()
+    time.sleep(0.2)
+    assert gc.collect(world.store, 0).dead and not world.there(after)
+
+
+def test_a_torn_line_of_a_build_is_no_action_yet(world: World):
+    home = world.store.tmp / f"build-{os.getpid()}"
+    home.mkdir()
+    build = Announcer(str(home))
+    build.begin("dataset:b", key(7), [], "")
+    with (home / "in-use").open("ab") as file:
+        file.write(b'["begin", "dataset:c", ')
+    assert [use.action for use in in_use(world.store)] == ["dataset:b"]
+    build.close()
+    assert not list(in_use(world.store)), "its build is gone"
 
 
 def test_failed_staging_stays_a_week(world: World):
@@ -202,7 +218,7 @@ def test_parts_of_a_living_record_live(world: World):
     record = world.result(1, parts=listed)
     gc.collect(world.store, 0)
     assert [world.there(p) for p in parts] == [True, True, False]
-    assert Path(records.parts_list(world.store, record)).read_text() == listed
+    assert records.parts_list(world.store, record) == listed
     assert [bool(records.part_output(world.store, key(20 + i))) for i in range(3)] == [True, True, False]
 
 

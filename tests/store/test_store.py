@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from tunekit.errors import StoreError
 from tunekit.hashing import hex_of, sha256_bytes
+from tunekit.parts import Made, listed
 from tunekit.store import artifacts, disk, leases, records
+from tunekit.store.shelf import StoreShelf
 from tunekit.store.store import Store, default_root
 
 names = st.from_regex(r"[a-zé .-]{1,8}", fullmatch=True).filter(lambda n: n.strip(". ") == n)
@@ -143,14 +146,52 @@ def test_the_first_success_is_selected_and_all_are_kept(store):
     records.select(store, record(KEY, "2021-b", OTHER))
     assert records.lookup(store, KEY)["attempt"] == "2021-b"
     records.select(store, record(KEY, "2021-b", OTHER))  # again: nothing changes, nothing is left behind
-    assert sorted(p.name for p in store.actions(KEY).iterdir()) == ["2020-a.json", "2021-b.json", "selected"]
+    name = store.record(KEY).name
+    assert names_of(store) == [name, f"{name}.2020-a.json", f"{name}.2021-b.json"]
 
 
-def test_a_crash_between_the_two_links_is_mended(store):
+def names_of(store):
+    return sorted(p.name for p in store.record(KEY).parent.iterdir())
+
+
+def attempt_of(store, name):
+    return store.record(KEY).with_name(f"{store.record(KEY).name}.{name}.json")
+
+
+def test_a_crash_between_the_two_names_loses_nothing(store, monkeypatch):
+    """Its result counts as soon as the key names it; the attempt's own name comes after."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(os, "rename", killed)
+        records.add(store, record(KEY, "a", TREE))
+    assert not attempt_of(store, "a").exists()
+    assert records.lookup(store, KEY)["attempt"] == "a" and records.any_of(store, KEY)
+    assert [r["attempt"] for r in records.attempts(store, KEY)] == ["a"]
+    assert records.add(store, record(KEY, "b", OTHER))["attempt"] == "a"
+    assert [r["attempt"] for r in records.attempts(store, KEY)] == ["a", "b"]
+
+
+def test_a_selected_record_that_cannot_be_read_gives_way(store):
     records.add(store, record(KEY, "a", TREE))
-    (store.actions(KEY) / "selected").unlink()
+    store.record(KEY).unlink()
+    store.record(KEY).write_bytes(b"{")
     assert records.lookup(store, KEY)["attempt"] == "a"
-    assert (store.actions(KEY) / "selected").exists()
+    assert store.record(KEY).samefile(attempt_of(store, "a")), "mended"
+
+
+@pytest.mark.parametrize("many", [1, 100])
+def test_the_list_of_parts(store, many):
+    """A short one is in the record, a long one beside it: who reads it sees no difference."""
+    made = [Made(KEY, TREE, sha256_bytes(b"%d" % i)) for i in range(many)]
+    records.add(store, record(KEY, "a", TREE), Made.write(made))
+    found = records.lookup(store, KEY)
+    assert listed(records.parts_list(store, found)) == made and ("made" in found) == (many == 1)
+    assert [r["attempt"] for r in records.attempts(store, KEY)] == ["a"]
+    records.add(store, record(OTHER, "a", TREE))
+    assert listed(records.parts_list(store, records.lookup(store, OTHER))) == []
 
 
 GARBAGE = [b"", b"{", b"[]", b"null", b"\xff", b'{"schema": "tunekit/record/1"}', b'{"schema": "tunekit/record/9"}']
@@ -159,8 +200,8 @@ GARBAGE = [b"", b"{", b"[]", b"null", b"\xff", b'{"schema": "tunekit/record/1"}'
 @pytest.mark.parametrize("data", GARBAGE)
 def test_an_unreadable_entry_is_a_miss(store, data):
     records.add(store, record(KEY, "a", TREE))
-    (store.actions(KEY) / "a.json").chmod(0o644)
-    (store.actions(KEY) / "a.json").write_bytes(data)  # `selected` is the same file
+    attempt_of(store, "a").chmod(0o644)
+    attempt_of(store, "a").write_bytes(data)  # `selected` is the same file
     assert records.lookup(store, KEY) is None
     assert records.add(store, record(KEY, "b", TREE))["attempt"] == "b"
     assert records.lookup(store, KEY)["attempt"] == "b"
@@ -169,7 +210,7 @@ def test_an_unreadable_entry_is_a_miss(store, data):
 def test_every_flipped_byte_of_an_entry_is_a_miss_or_harmless(store):
     """Never another exception, never another key's record, never a digest that is none."""
     records.add(store, record(KEY, "a", TREE))
-    file = store.actions(KEY) / "a.json"
+    file = attempt_of(store, "a")
     good = file.read_bytes()
     file.chmod(0o644)
     for i in range(len(good)):
@@ -178,18 +219,38 @@ def test_every_flipped_byte_of_an_entry_is_a_miss_or_harmless(store):
         assert found is None or (found["key"] == KEY and hex_of(found["outputs"].get("main", TREE)))
 
 
-@pytest.mark.parametrize("data", [*GARBAGE, b'{"output": 3}', b'{"output": "sha256:x"}'])
-def test_parts(store, data):
+@pytest.mark.parametrize("data", [*GARBAGE, b'{"output": 3}', b'[["x", 1, false]]', b"[[[]]]"])
+def test_parts(store, tmp_path, data):
+    fill(tmp_path / "a", {"x": (b"1", False)})
+    fill(tmp_path / "b", {"x": (b"2", False)})
+    one, two = (artifacts.seal(store, tmp_path / name) for name in "ab")
     assert records.part_output(store, KEY) is None
     records.add_part(store, KEY, TREE)
-    assert records.part_output(store, KEY) == TREE
-    records.add_part(store, KEY, OTHER)
-    assert records.part_output(store, KEY) == OTHER, "only a part that is lost is made again"
-    store.part(KEY).chmod(0o644)
+    assert records.part_output(store, KEY) is None, "of an artifact that is not there, nothing is written"
+    records.add_part(store, KEY, one)
+    records.add_part(store, KEY, one)
+    assert records.part_output(store, KEY) == one and StoreShelf(store).find(KEY).output == one
+    records.add_part(store, KEY, two)
+    assert records.part_output(store, KEY) == two, "only a part that is lost is made again"
+    store.part(KEY).unlink()
     store.part(KEY).write_bytes(data)
-    assert records.part_output(store, KEY) is None
-    records.add_part(store, KEY, TREE)
-    assert records.part_output(store, KEY) == TREE
+    assert StoreShelf(store).find(KEY) is None
+    records.add_part(store, KEY, one)
+    assert records.part_output(store, KEY) == one
+    assert [p.name for p in store.part(KEY).parent.iterdir()] == [store.part(KEY).name]
+
+
+def test_a_tree_that_has_no_room_for_another_name_is_copied(store, tmp_path, monkeypatch):
+    fill(tmp_path / "a", {"x": (b"1", False)})
+    tree = artifacts.seal(store, tmp_path / "a")
+
+    def no_more(*_):
+        raise OSError(errno.EMLINK, "Too many links")
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "link", no_more)
+        records.add_part(store, KEY, tree)
+    assert records.part_output(store, KEY) == tree and store.tree(tree).stat().st_nlink == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"[", b"[]", b'[["x", 1, false, "sha256:00"]]', b"null", b"[[1]]", b"3"])
@@ -265,16 +326,30 @@ def test_leases(store):
     lease = leases.acquire(store, KEY)
     assert leases.held(store, KEY) and leases.acquire(store, KEY) is None
     lease.release()
-    assert not store.staging(KEY).exists() and not leases.held(store, KEY)
+    assert not leases.held(store, KEY)
     with open(store.root / "layout") as file:  # takes the number that the lease had
         lease.release()
         assert file.read()
-    store.staging(OTHER).mkdir()
-    (store.staging(OTHER) / "checkpoint").write_text("")  # its holder was killed: the kernel let go
-    again = leases.acquire(store, OTHER)
+    first, second = leases.acquire(store, KEY), leases.acquire(store, OTHER)
+    assert first and second, "keys do not wait for each other"
+    first.release()
+    assert not leases.held(store, KEY) and leases.held(store, OTHER)
+    second.release()
+
+
+def test_a_lease_ends_with_its_process(store):
+    hold = "import sys, time; from pathlib import Path; from tunekit.store import leases; from tunekit.store.store "
+    hold += "import Store; x = leases.acquire(Store(Path(sys.argv[1])), sys.argv[2]); print(bool(x), flush=True); "
+    with subprocess.Popen(
+        [sys.executable, "-c", hold + "time.sleep(60)", str(store.root), KEY], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "True\n"
+        assert leases.held(store, KEY) and leases.acquire(store, KEY) is None
+        holder.kill()
+        holder.wait()
+    again = leases.acquire(store, KEY)
     assert again is not None
     again.release()
-    assert (store.staging(OTHER) / "checkpoint").exists() and not leases.held(store, OTHER)
 
 
 def test_one_holder_at_a_time(store):
@@ -297,11 +372,11 @@ def test_one_holder_at_a_time(store):
 
 def test_opening(tmp_path, monkeypatch):
     store = Store(tmp_path / "s").ensure()
-    assert store.ensure() is store and (tmp_path / "s" / "layout").read_text() == "1\n"
-    (tmp_path / "s" / "layout").write_text("2\n")
+    assert store.ensure() is store and (tmp_path / "s" / "layout").read_text() == "2\n"
+    (tmp_path / "s" / "layout").write_text("1\n")
     with pytest.raises(StoreError) as failed:
         store.ensure()
-    assert failed.value.slug == "store-layout" and "layout 2" in failed.value.message
+    assert failed.value.slug == "store-layout" and "layout 1" in failed.value.message
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be"):
         Store(tmp_path / "file" / "s").ensure()

@@ -24,7 +24,9 @@ from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.plan.planner import BLOCKED, FRESH, REMOTE, UNLOCKED, Node, Planner
 from tunekit.plan.state import ABSENT
+from tunekit.protocol import Request
 from tunekit.store import leases, records
+from tunekit.store.in_use import Announcer
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -68,6 +70,7 @@ class Builder:
         self.failed: dict[str, TunekitError] = {}
         self.records: dict[str, dict[str, Any]] = {}
         self._nurseries: dict[str, Nursery] = {}
+        self._announcer: Announcer | None = None  # a build that runs nothing writes nothing
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[str, float] = {}
         self._looked = 0.0  # when the nurseries were looked after
@@ -232,9 +235,12 @@ class Builder:
         if self.fetching:
             self.fetching.parts(node, self.store.staging(node.key))
         finish = node.key in self.options.finish
-        request = self.requests.write(node, cpus, self.options.offline, finish)
+        request = self.requests.make(node, cpus, self.options.offline, finish)
+        if self._announcer is None:
+            self._announcer = Announcer(str(self._home()))
+        self._announcer.begin(label, node.key, _trees(request), request.previous)
         running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
-        folder = os.path.dirname(request)
+        folder = os.path.dirname(request.staging)
         self.running[label] = Attempt(node, lease, running, folder, cpus)
         self._changed = True
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
@@ -350,7 +356,10 @@ class Builder:
         self._fail(label, error)
 
     def _release(self, label: str) -> None:
-        self.running.pop(label).lease.release()
+        attempt = self.running.pop(label)
+        if self._announcer:
+            self._announcer.end(attempt.node.key)
+        attempt.lease.release()
         self._changed = True
 
     # -- the end -------------------------------------------------------------------------------
@@ -387,4 +396,12 @@ class Builder:
             attempt.running.close()
             attempt.lease.release()
         self._selector.close()
+        if self._announcer:
+            self._announcer.close()
         shutil.rmtree(self.store.tmp / f"build-{os.getpid()}", ignore_errors=True)
+
+
+def _trees(request: Request) -> list[str]:
+    """Artifacts that an action reads while it runs: its inputs, and the snapshot of its code."""
+    code = ["sha256:" + os.path.basename(request.code_root)] if request.code_root else []
+    return [found.digest for items in request.inputs.values() for found in items] + code

@@ -16,6 +16,7 @@ from typing import Any
 
 import tunekit
 from tunekit.errors import ActionError
+from tunekit.protocol import Request
 
 
 class Running:
@@ -75,17 +76,19 @@ class Nursery:
         self._running: dict[str, Running] = {}
         self._pids: dict[int, Running] = {}
 
-    def start(self, label: str, request: str) -> Running:
+    def start(self, label: str, request: Request) -> Running:
         """Fork a child for a request. It begins as soon as the nursery's imports are done."""
         read, write = os.pipe2(os.O_CLOEXEC)
+        asked = _memory_file(request.to_json().encode())
         try:
-            socket.send_fds(self.channel, [json.dumps({"request": request}).encode()], [write])
+            socket.send_fds(self.channel, [json.dumps({"key": request.key}).encode()], [write, asked])
         except OSError as e:
             os.close(read)
             raise ActionError(self.why_dead(), slug="worker-died") from e
         finally:
             os.close(write)
-        running = self._running[request] = Running(label, read)
+            os.close(asked)
+        running = self._running[request.key] = Running(label, read)
         return running
 
     def listen(self) -> bool:
@@ -107,7 +110,7 @@ class Nursery:
             return False
         body = json.loads(message)
         if "pid" in body:
-            running = self._running.pop(body["request"])
+            running = self._running.pop(body["key"])
             running.pid = body["pid"]
             self._pids[running.pid] = running
         elif "exit" in body and (found := self._pids.pop(body["exit"], None)):
@@ -137,6 +140,15 @@ class Nursery:
         self.channel.close()
         if self._log.exists() and not self._log.stat().st_size:
             self._log.unlink()
+
+
+def _memory_file(data: bytes) -> int:
+    """A request goes as a file without a name: a message has a limit, and a named one costs its making and removal."""
+    fd = os.memfd_create("request")
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
+    return fd
 
 
 def stop(children: list[Running], grace: float) -> None:

@@ -1,8 +1,7 @@
-"""A node that must run → the request for its worker, written into its staging directory."""
+"""A node that must run → the request for its worker."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,18 @@ from tunekit.build.fetching import PARTS
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
 from tunekit.protocol import Input, Request
-from tunekit.store import artifacts, disk, records
+from tunekit.store import artifacts, records
 
 
 class Requests:
-    """Writes the requests of one build."""
+    """Makes the requests of one build."""
 
     def __init__(self, planner: Planner) -> None:
         self.planner = planner
         self._snapshots: dict[tuple[str, ...], tuple[dict[str, dict[str, str]], str]] = {}
 
-    def write(self, node: Node, cpus: int, offline: bool, finish: bool = False) -> str:
-        """Everything that the worker needs, as files it may read. Returns the request's path."""
+    def make(self, node: Node, cpus: int, offline: bool, finish: bool = False) -> Request:
+        """Everything that the worker needs, as files it may read. Whoever holds the lease may ask."""
         planner, action = self.planner, node.action
         store = planner.store
         bases = [] if action.label in planner.forced else node.bases  # to do it all again, nothing is looked up
@@ -29,8 +28,8 @@ class Requests:
         spec = dict(action.spec)
         if action.source:
             spec |= _fetch_spec(planner, action.source, offline)
-        folder = str(store.staging(node.key))  # ours: whoever holds the lease made it
-        request = Request(
+        folder = str(store.staging(node.key))
+        return Request(
             action=action.label,
             key=node.key,
             kind=action.kind,
@@ -48,9 +47,6 @@ class Requests:
             bases=bases,
             previous=(_previous(planner, action.label) or _from_elsewhere(folder)) if bases else "",
         )
-        path = folder + "/request.json"
-        disk.replace(path, request.to_json().encode())  # in one go: gc reads it
-        return path
 
     def _snapshot(self, node: Node) -> tuple[dict[str, dict[str, str]], str]:
         """The action's code and files, in the store: the worker never reads the workspace. Actions with the same
@@ -87,8 +83,7 @@ def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]
 def _previous(planner: Planner, label: str) -> str:
     """The list of parts that the label's last result is made of, if its record and the list are still there."""
     record = planner.previous(label)
-    path = records.parts_list(planner.store, record) if record else ""
-    return path if os.path.isfile(path) else ""
+    return records.parts_list(planner.store, record) if record else ""
 
 
 def _from_elsewhere(folder: str) -> str:

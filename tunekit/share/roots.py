@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -12,11 +11,13 @@ from tunekit.build import history
 from tunekit.errors import LockError, StoreError
 from tunekit.hashing import hex_of
 from tunekit.lockfile import load_lock
-from tunekit.parts import Made
+from tunekit.parts import listed
 from tunekit.plan.state import State
-from tunekit.store import artifacts, leases, records
+from tunekit.store import artifacts, records
+from tunekit.store.in_use import Use, in_use
 from tunekit.store.store import Store
 
+_TICK = 0.1  # seconds: times of files come from a coarser clock
 KEPT = 10  # newest history lines of a label that count
 
 
@@ -45,34 +46,21 @@ class Live(NamedTuple):
 def live(store: Store) -> Live:
     """Read every root anew. A root that cannot be read (a lock of a newer version) raises: guessing frees too much."""
     projects = [_project(_folder(p), store) for p in sorted((store.root / "roots").iterdir())]
-    running, actions = set(), []
-    since = time.time()
-    for folder in sorted((store.root / "staging").iterdir()):
-        if leases.held(store, "sha256:" + folder.name):
-            running.add(folder.name)
-            since = min(since, _begun(folder, since))
-            actions.append(_action(store, folder.name))
-    roots = [*projects, *actions]
+    uses = list(in_use(store))
+    roots = [*projects, *(_action(use) for use in uses)]
     trees = {t for r in roots for t in r.trees}
     objects: set[str] = set()
     for attempt in {a for r in roots for a in r.attempts}:
         for record in _records(store, *attempt):
             trees |= set(record["outputs"].values())
             objects |= {hex_of(d) for d in (record["log"], record["metrics"]) if d}
-            trees |= _listed(records.parts_list(store, record))
+            trees |= {part.output for part in listed(records.parts_list(store, record))}
     for tree in trees:
         objects |= _objects_of(store, tree)
     trees, objects = _with_parts(store, trees, objects)
     archives = {a for r in roots for a in r.archives}
-    return Live(roots, {hex_of(t) for t in trees}, objects, archives, running, since)
-
-
-def _begun(staging: Path, now: float) -> float:
-    """When a running action began; one that has no request yet has published nothing."""
-    try:
-        return (staging / "request.json").stat().st_mtime
-    except FileNotFoundError:
-        return now
+    since = min((use.begun - _TICK for use in uses), default=time.time())
+    return Live(roots, {hex_of(t) for t in trees}, objects, archives, {hex_of(use.key) for use in uses}, since)
 
 
 def _folder(file: Path) -> Path:
@@ -126,22 +114,10 @@ def _fresh(root: Path) -> set[str]:
         return set()
 
 
-def _action(store: Store, key: str) -> Root:
-    """A running action: its inputs and the snapshot of its code."""
-    trees: set[str] = set()
-    name = f"running {key[:12]}"
-    try:
-        request: dict[str, Any] = json.loads((store.root / "staging" / key / "request.json").read_bytes())
-        name = f"running {request['action']}"
-        for items in request["inputs"].values():
-            trees |= {item["digest"] for item in items}
-        if request["previous"]:
-            trees |= _listed(request["previous"])
-        if request["code_root"]:
-            trees.add("sha256:" + os.path.basename(request["code_root"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # it has not written its request yet: what it needs is younger than its lease, or another root's
-    return Root(name, True, trees, set())
+def _action(use: Use) -> Root:
+    """A running action: its inputs, the snapshot of its code, and what it may copy from."""
+    trees = {*use.trees, *(part.output for part in listed(use.parts))}
+    return Root(f"running {use.action}", True, trees, set())
 
 
 def _records(store: Store, key: str, attempt: str) -> list[dict[str, Any]]:
@@ -149,14 +125,6 @@ def _records(store: Store, key: str, attempt: str) -> list[dict[str, Any]]:
     found = [r for r in records.attempts(store, key) if r["attempt"] == attempt]
     selected = records.lookup(store, key)
     return found + ([selected] if selected else [])
-
-
-def _listed(file: str) -> set[str]:
-    """Artifacts of the parts that a record's list names: the next execution copies rows from them."""
-    try:
-        return {part.output for part in Made.read(Path(file).read_text())}
-    except (OSError, ValueError, TypeError):
-        return set()
 
 
 def _objects_of(store: Store, tree: str) -> set[str]:

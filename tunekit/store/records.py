@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
 from typing import Any
 
-from tunekit.hashing import hex_of
+from tunekit.hashing import hex_of, tree_digest
 from tunekit.store.disk import new_file, replace
 from tunekit.store.store import Store
 
 SCHEMA = "tunekit/record/1"
+_SHORT = 4096  # characters of a list of parts that a record holds itself
 
 
 def new_attempt() -> str:
@@ -28,22 +30,24 @@ def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]
     It is named, then flushed: that one fsync makes its bytes and both of its names durable on the journalling file
     systems of Linux. A record that a power cut tears in between is none to its readers, and staging is still there.
 
-    `parts`: the list of its parts (`tunekit.parts.Made`), which lies beside it. It is a hint for the next execution,
-    so it is not fsynced.
+    `parts`: the list of its parts (`tunekit.parts.Made`), a hint for the next execution. A short one is in the record,
+    a long one lies beside it, so that who asks for the record need not read it; it is not fsynced.
     """
-    folder = store.place("ac", record["key"])
-    path = f"{folder}/{record['attempt']}.json"
+    selected = store.place("ac", record["key"])
+    path = _attempt(store, record)
+    if parts and len(parts) <= _SHORT:
+        record = {**record, "made": parts}
     body = json.dumps({"schema": SCHEMA, **record}, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    spare = f"{folder}/.{record['attempt']}"  # in a folder of its own: half the price of one in the store's `tmp`
+    spare = f"{path}.{os.getpid()}"  # in a folder of its own: half the price of one in the store's `tmp`
     try:
-        if parts:
-            replace(parts_list(store, record), parts.encode())
+        if len(parts) > _SHORT:
+            replace(_long_list(store, record), parts.encode())
         with new_file(spare, body.encode()) as fd:
-            os.rename(spare, path)
             try:
-                os.link(path, folder + "/selected")
+                os.link(spare, selected)
             except FileExistsError:
                 record = lookup(store, record["key"]) or record
+            os.rename(spare, path)
             os.fsync(fd)
     except OSError:
         with contextlib.suppress(OSError):
@@ -53,44 +57,52 @@ def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]
 
 
 def lookup(store: Store, key: str) -> dict[str, Any] | None:
-    """The selected record of a key, or None. A crash between the two links of `add` is mended here."""
-    folder = store.place("ac", key)
-    found = _read(folder + "/selected")
-    if found is not None:
-        return found
-    for path in _attempts(folder):
-        found = _read(path)
+    """The selected record of a key, or None. One that cannot be read gives way to the key's oldest that can."""
+    selected = store.place("ac", key)
+    found = _read(selected)
+    if found is None and os.path.exists(selected):
+        found = next((r for p in _attempts(store, key) if (r := _read(p)) is not None), None)
         if found is not None:
             with contextlib.suppress(OSError):  # a store that is read-only is read as it is
                 select(store, found)
-            return found
-    return None
+    return found
 
 
 def any_of(store: Store, key: str) -> bool:
     """Whether a key has any attempt."""
-    return os.path.isdir(store.place("ac", key))
+    return os.path.exists(store.place("ac", key))
 
 
 def select(store: Store, record: dict[str, Any]) -> None:
     """Make an attempt the key's result: in place of an unreadable record, or of one whose objects are lost."""
-    folder = store.actions(record["key"])
-    spare = folder / f".{record['attempt']}-{os.urandom(4).hex()}"
-    os.link(folder / f"{record['attempt']}.json", spare)
-    os.replace(spare, folder / "selected")
-    spare.unlink(missing_ok=True)  # rename(2) leaves it where both names are one file already
+    path = _attempt(store, record)
+    spare = f"{path}.{os.urandom(4).hex()}"
+    os.link(path, spare)
+    os.replace(spare, store.place("ac", record["key"]))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(spare)  # rename(2) leaves it where both names are one file already
 
 
 def attempts(store: Store, key: str) -> list[dict[str, Any]]:
     """All attempts of a key, oldest first."""
-    return [r for p in _attempts(store.place("ac", key)) if (r := _read(p)) is not None]
+    found = {r["attempt"]: r for p in _attempts(store, key) if (r := _read(p)) is not None}
+    selected = _read(store.place("ac", key))  # a build that was killed as it published may have named it only so
+    if selected is not None:
+        found.setdefault(selected["attempt"], selected)
+    return [found[name] for name in sorted(found)]
 
 
-def _attempts(folder: str) -> list[str]:
+def _attempt(store: Store, record: dict[str, Any]) -> str:
+    return f"{store.place('ac', record['key'])}.{record['attempt']}.json"
+
+
+def _attempts(store: Store, key: str) -> list[str]:
+    folder, _, name = store.place("ac", key).rpartition("/")
     try:
-        return [f"{folder}/{name}" for name in sorted(os.listdir(folder)) if name.endswith(".json")]
+        names = sorted(n for n in os.listdir(folder) if n.startswith(name + ".") and n.endswith(".json"))
     except FileNotFoundError:
         return []
+    return [f"{folder}/{n}" for n in names]
 
 
 _FIELDS = {"attempt": str, "label": str, "preimage": dict, "outputs": dict, "effective": dict}
@@ -103,7 +115,7 @@ def _read(path: str) -> dict[str, Any] | None:
             record: dict[str, Any] = json.loads(file.read())
         whole = (
             record["schema"] == SCHEMA
-            and hex_of(record["key"]) == path.split("/")[-2]
+            and hex_of(record["key"]) == os.path.basename(path).partition(".")[0]
             and all(isinstance(record[name], type_) for name, type_ in _FIELDS.items())
             and all(hex_of(digest) for digest in record["outputs"].values())
         )
@@ -113,21 +125,45 @@ def _read(path: str) -> dict[str, Any] | None:
 
 
 def parts_list(store: Store, record: dict[str, Any]) -> str:
-    """The file that lists a record's parts, in order (`tunekit.parts.Made`). It need not be there."""
-    return f"{store.place('ac', record['key'])}/{record['attempt']}.parts"
+    """The list of a record's parts, in order, as `tunekit.parts.listed` takes it; empty where there is none."""
+    path = _long_list(store, record)
+    return record.get("made") or (path if os.path.isfile(path) else "")
+
+
+def _long_list(store: Store, record: dict[str, Any]) -> str:
+    return f"{store.place('ac', record['key'])}.{record['attempt']}.parts"
 
 
 def add_part(store: Store, part: str, output: str) -> None:
-    """Publish a part that was made because none was there: the entry of a lost one gives way. All or nothing; not
-    fsynced: one that a power cut tears is none, and costs its part."""
-    replace(store.place("parts", part), json.dumps({"output": output}).encode())
+    """Publish a part that was made because none was there: the entry of a lost one gives way. It is a second name of
+    the artifact's tree, whose bytes say themselves which artifact it is: no new file. Not fsynced: one that a power cut
+    takes costs its part. Of an artifact that is not there, nothing is written."""
+    path, tree = store.place("parts", part), store.place("trees", output)
+    try:
+        try:
+            os.link(tree, path)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.link(tree, path)
+    except FileNotFoundError:
+        return
+    except FileExistsError:
+        spare = f"{path}.{os.getpid()}"
+        os.link(tree, spare)
+        os.replace(spare, path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(spare)  # rename(2) leaves it where both names are one file already
+    except OSError as e:
+        if e.errno != errno.EMLINK:
+            raise
+        with open(tree, "rb") as file:  # of very many parts: a file can have 65,000 names
+            replace(path, file.read())
 
 
 def part_output(store: Store, part: str) -> str | None:
     """The artifact of a part key, if it was ever made."""
     try:
-        found = json.loads(store.part(part).read_bytes())["output"]
-        hex_of(found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        with open(store.place("parts", part), "rb") as file:
+            return tree_digest([tuple(entry) for entry in json.loads(file.read())])
+    except (OSError, ValueError, TypeError, LookupError):
         return None
-    return str(found)

@@ -1,11 +1,13 @@
-"""The store's layout (version 1): where everything lies. Shared by all projects of a user.
+"""The store's layout (version 2): where everything lies. Shared by all projects of a user.
 
 objects/ab/<hex>        one file's bytes, 0444, named by their sha256
 trees/ab/<hex>          an artifact: its sorted [path, size, executable, sha256]
 views/<hex>/            an artifact as a real directory of relative links
-ac/ab/<hex>/            the records of an action key, a list of parts beside each; `selected` is the first success
-parts/ab/<hex>          part key → artifact
-staging/<hex>/          what a running or killed action has so far; a lock on it is the lease of its key
+ac/a/<hex>              the record that counts of an action key: of the first success, as a rule (a second name of it)
+ac/a/<hex>.<attempt>.json   the record of every attempt; `.parts` beside it where its list of parts is long
+parts/a/<hex>           part key → artifact: a second name of its tree
+staging/<hex>/          what a running or killed action has so far
+leases                  a locked byte is the lease of a key
 roots/ tmp/ trash/ quarantine/
 """
 
@@ -17,7 +19,8 @@ from pathlib import Path
 from tunekit.errors import StoreError
 from tunekit.hashing import hex_of
 
-LAYOUT = "1"
+LAYOUT = "2"
+_FEW = ("ac", "parts")
 _FOLDERS = ("objects", "trees", "views", "ac", "parts", "staging", "roots", "tmp", "trash", "quarantine")
 
 
@@ -70,9 +73,10 @@ class Store:
         return self
 
     def place(self, folder: str, digest: str) -> str:
-        """`<root>/<folder>/ab/<hex>` as text: a build asks for some twenty an action, and a Path costs 10 µs."""
+        """`<root>/<folder>/ab/<hex>` as text: a build asks for some twenty an action, and a Path costs 10 µs. What
+        the controller writes has a sixteenth of the folders: making one costs it as much as making an entry."""
         h = hex_of(digest)
-        return f"{self._base}/{folder}/{h[:2]}/{h}"
+        return f"{self._base}/{folder}/{h[: 1 if folder in _FEW else 2]}/{h}"
 
     def object(self, digest: str) -> Path:
         return Path(self.place("objects", digest))
@@ -83,7 +87,7 @@ class Store:
     def view(self, digest: str) -> Path:
         return Path(f"{self._base}/views/{hex_of(digest)}")
 
-    def actions(self, key: str) -> Path:
+    def record(self, key: str) -> Path:
         return Path(self.place("ac", key))
 
     def part(self, key: str) -> Path:
