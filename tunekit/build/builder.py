@@ -22,7 +22,7 @@ from tunekit.build.frontier import Frontier
 from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
-from tunekit.plan.planner import BLOCKED, FRESH, REMOTE, UNLOCKED, Node, Planner
+from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
 from tunekit.plan.state import ABSENT
 from tunekit.protocol import Request
 from tunekit.store import leases, records
@@ -78,7 +78,7 @@ class Builder:
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
         self.requests = Requests(planner)
-        self.fetching = Fetching(planner, planner.elsewhere, listener) if planner.elsewhere else None
+        self.fetching = Fetching(planner, listener)
         self._gated = set(planner.graph.gated)
         self.links: dict[str, str] | None = None  # set when everything asked for is there
 
@@ -94,7 +94,7 @@ class Builder:
             raise LockError("; ".join(dict.fromkeys(missing)), slug="unlocked", hint="tunekit lock")
         self._check_trust(nodes)
         links.register(self.root, self.store)  # from here on gc knows whose results these are
-        if self.fetching and any(n.fetch or n.state == REMOTE for n in nodes.values()):
+        if self.planner.elsewhere is not None:
             nodes = self.fetching.all(self.labels)
             self._check_trust(nodes)  # of what did not arrive, too
         total = sum(n.run for n in nodes.values())
@@ -105,8 +105,8 @@ class Builder:
         finally:
             self._close()
         self._finish()
-        fetched = list(self.fetching.fetched) if self.fetching else []
-        return Result(self.executed, self.failed, len(nodes) - total + self.found, self.records, fetched)
+        fresh = len(nodes) - total + self.found
+        return Result(self.executed, self.failed, fresh, self.records, list(self.fetching.fetched))
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class Builder:
         if node.state == FRESH and node.present:
             self._hit(label, node, "cut off" if before and before[1] == node.key else "found")
             return True
-        if self.fetching and self.fetching.now(label):
+        if self.fetching.now(label):
             self._hit(label, self.planner.nodes[label], "fetched")
             return True
         if any(a.node.key == node.key for a in self.running.values()):
@@ -228,12 +228,10 @@ class Builder:
         for package in node.action.packages:
             if self.planner.inputs.version(package) == ABSENT:  # its version is in the key: a typo would guard nothing
                 hint = "install it, or look at `packages` of the target"
-                raise ActionError(
-                    f"{label}: the package `{package}` is not installed", slug="package-missing", hint=hint
-                )
+                message = f"{label}: the package `{package}` is not installed"
+                raise ActionError(message, slug="package-missing", hint=hint)
         diskspace.need(self.store.root)
-        if self.fetching:
-            self.fetching.parts(node, self.store.staging(node.key))
+        self.fetching.parts(node, self.store.staging(node.key))
         finish = node.key in self.options.finish
         request = self.requests.make(node, cpus, self.options.offline, finish)
         if self._announcer is None:
@@ -332,7 +330,7 @@ class Builder:
         record = {} if node.action.source else records.lookup(self.store, node.key) or {}
         node.run = False
         self.found += 1
-        if record and how != "fetched":  # that is in the history since it came
+        if record and how != "fetched":  # which is in the history since it came
             history.append(self.root, label, record, how)
         self._done(label, record, how)
 

@@ -11,6 +11,7 @@ from tunekit.build import history
 from tunekit.parts import Made, part_key
 from tunekit.plan.elsewhere import Elsewhere
 from tunekit.plan.planner import REMOTE, Node, Planner
+from tunekit.plan.remote import Remote
 from tunekit.store import artifacts, records
 
 Listener = Callable[[dict[str, Any]], None]
@@ -19,14 +20,22 @@ _EVERY = 0.2
 
 
 class Fetching:
-    """Of one build. `fetched`: labels whose result was brought here, with their records."""
+    """Of one build. `fetched`: labels whose result was brought here, with their records. Without a remote, all but
+    `all` may be called, and do nothing."""
 
-    def __init__(self, planner: Planner, elsewhere: Elsewhere, listen: Listener) -> None:
+    def __init__(self, planner: Planner, listen: Listener) -> None:
         self.planner = planner
-        self.elsewhere = elsewhere
-        self.remote = elsewhere.remote
         self.listen = listen
         self.fetched: dict[str, dict[str, Any]] = {}
+
+    @property
+    def elsewhere(self) -> Elsewhere:
+        assert self.planner.elsewhere is not None
+        return self.planner.elsewhere
+
+    @property
+    def remote(self) -> Remote:
+        return self.elsewhere.remote
 
     def all(self, labels: list[str]) -> dict[str, Node]:
         """Fetch what the plan of these labels takes from the remote. What does not arrive is planned to run, and then
@@ -47,6 +56,8 @@ class Fetching:
 
     def now(self, label: str) -> bool:
         """Whether the result of one action, whose key only became known now, could be fetched."""
+        if self.planner.elsewhere is None:
+            return False
         node = self.elsewhere.ask(label)
         return node.state == REMOTE and not node.present and self._fetch([label]) == [label]
 
@@ -92,7 +103,12 @@ class Fetching:
         """Before an action with parts is executed: what other machines made with its settings, so that a changed row
         costs a row here too. Left out where this store has the label's last result."""
         planner, store = self.planner, self.planner.store
-        if not node.bases or node.label in planner.forced or planner.lists_parts(node.label):
+        if (
+            planner.elsewhere is None
+            or not node.bases
+            or node.label in planner.forced
+            or planner.lists_parts(node.label)
+        ):
             return
         found = self.remote.parts(node.bases)
         lacking = [made for made in found if artifacts.whole(store, made.output) is None]
@@ -104,4 +120,5 @@ class Fetching:
             if known is None or artifacts.whole(store, known) is None:
                 records.add_part(store, part, made.output)
         if there:
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / PARTS).write_text(Made.write(there))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -325,7 +324,7 @@ class Planner:
     def lists_parts(self, label: str) -> bool:
         """Whether the store knows what parts the label's last result was made of."""
         record = self.previous(label)
-        return record is not None and os.path.isfile(records.parts_list(self.store, record))
+        return record is not None and bool(records.parts_list(self.store, record))
 
     def _previous(self, label: str) -> dict[str, Any] | None:
         record = self.previous(label)

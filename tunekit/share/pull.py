@@ -28,7 +28,7 @@ def pull(planner: Planner, elsewhere: Elsewhere, labels: list[str], listen: List
     planner.plan(labels)
     links.register(planner.inputs.root, planner.store)  # from here on gc knows whose results these are
     before = {x for x, n in planner.nodes.items() if n.outputs and records.any_of(planner.store, n.key)}
-    fetching = Fetching(planner, elsewhere, listen)
+    fetching = Fetching(planner, listen)
     nodes = fetching.all(labels)
     conflicts = _conflicts(planner, elsewhere, [label for label in nodes if label in before])
     came = [label for label, n in nodes.items() if n.key in elsewhere.records and label not in before]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tunekit.build.finish import early
 from tunekit.errors import UsageError
 from tunekit.hashing import PREFIX, hex_of
-from tunekit.parts import Made
+from tunekit.parts import Made, listed
 from tunekit.plan.planner import Node, Planner
 from tunekit.share.private import private_labels
 from tunekit.share.remote import read_hints
@@ -106,20 +106,12 @@ def _result(planner: Planner, node: Node, machine: Machine) -> _Leaving | Skippe
     if isinstance(body, Unfit):
         return Skipped(node.label, "names-this-machine", body.why)
     parts = []
-    for made in _parts(planner, record):
+    for made in listed(records.parts_list(store, record)):
         entries = artifacts.read_tree(store, made.output)
         if entries is not None and artifacts.whole(store, made.output) is not None:
             parts.append(made)
             lists[made.output] = entries
     return _Leaving(node.label, record, body, lists, parts)
-
-
-def _parts(planner: Planner, record: dict[str, Any]) -> list[Made]:
-    try:
-        with open(records.parts_list(planner.store, record), encoding="utf-8") as file:
-            return list(Made.read(file.read()))
-    except (OSError, ValueError, TypeError):
-        return []
 
 
 def _source(planner: Planner, node: Node) -> _Leaving | Skipped:
