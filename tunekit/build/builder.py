@@ -23,7 +23,6 @@ from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
-from tunekit.plan.state import ABSENT
 from tunekit.protocol import Request
 from tunekit.store import leases, records
 from tunekit.store.in_use import Announcer
@@ -225,11 +224,7 @@ class Builder:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
             trust.check(self.root, code, label)
-        for package in node.action.packages:
-            if self.planner.inputs.version(package) == ABSENT:  # its version is in the key: a typo would guard nothing
-                hint = "install it, or look at `packages` of the target"
-                message = f"{label}: the package `{package}` is not installed"
-                raise ActionError(message, slug="package-missing", hint=hint)
+        environment.need(self.planner.inputs, label, node.action.packages)
         diskspace.need(self.store.root)
         self.fetching.parts(node, self.store.staging(node.key))
         finish = node.key in self.options.finish
