@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tunekit.build.fetching import PARTS
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
 from tunekit.protocol import Input, Request
@@ -49,7 +50,7 @@ class Requests:
             provenance=_provenance(action.inputs),
             finish=finish,
             bases=bases,
-            previous=_previous(planner, action.label) if bases else "",
+            previous=(_previous(planner, action.label) or _from_elsewhere(folder)) if bases else "",
         )
 
     def _snapshot(self, node: Node, keep: Callable[[str], None]) -> tuple[dict[str, dict[str, str]], str]:
@@ -91,6 +92,12 @@ def _previous(planner: Planner, label: str) -> str:
     """The list of parts that the label's last result is made of, if its record and the list are still there."""
     record = planner.previous(label)
     return records.parts_list(planner.store, record) if record else ""
+
+
+def _from_elsewhere(folder: str) -> str:
+    """The same of another machine, where a remote had it (`build.fetching`)."""
+    path = f"{folder}/{PARTS}"
+    return path if os.path.isfile(path) else ""
 
 
 def _snapshot(planner: Planner, digests: dict[str, str], data: list[str]) -> tuple[dict[str, dict[str, str]], str]:
