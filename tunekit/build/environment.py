@@ -14,6 +14,7 @@ from tunekit.plan.state import ABSENT
 STACK = (
     "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "pyarrow",
     "jinja2", "msgspec", "tomlkit", "rich", "xxhash", "unearth", "deepspeed", "vllm", "triton", "liger-kernel",
+    "gguf",
 )  # fmt: skip
 _commits: dict[Path, str] = {}
 

@@ -112,7 +112,7 @@ def _load_base(base: str, dtype: str, attn: str) -> PreTrainedModel:
             ) from e
         raise ActionError(f"the model cannot be loaded: {e}", slug="bad-model") from e
     model, info = found
-    _check_complete(info)
+    check_complete(info)
     if wanted and model.config._attn_implementation != attn:
         raise ActionError(
             f"attn = {attn!r} was asked for and {model.config._attn_implementation!r} took effect",
@@ -133,10 +133,13 @@ def require_safetensors(directory: str) -> None:
             slug="pickle-weights",
             hint="convert them to safetensors, or use a revision that has them",
         )
-    raise ActionError("a model needs config.json and *.safetensors", slug="bad-model")
+    hint = ""
+    if any(n.lower().endswith(".gguf") for n in names):
+        hint = "a GGUF file is read where the source names it: `…#folder/file.gguf`"
+    raise ActionError("a model needs config.json and *.safetensors", slug="bad-model", hint=hint)
 
 
-def _check_complete(info: dict[str, Any]) -> None:
+def check_complete(info: dict[str, Any]) -> None:
     """A missing weight would silently be a random one."""
     missing = sorted(info["missing_keys"])
     mismatched = sorted(str(m[0]) for m in info["mismatched_keys"])

@@ -105,7 +105,7 @@ def _weights(source: str, named: dict[str, str], read: Read) -> dict[str, str]:
         raise _pickled(source, pickled)
     hint = "name the folder that has them after `#`, or another repository"
     if any(name.endswith(".gguf") for name in named):
-        hint = "it holds GGUF files, which this version does not read: name the repository that they were made from"
+        hint = "it holds GGUF files: name one after `#`, or the repository that they were made from"
     raise SourceError(f"`{source}` has no *.safetensors weights", slug="no-weights", hint=hint)
 
 
