@@ -95,6 +95,20 @@ def test_every_tensor_is_what_gguf_says(tmp_path: Path, tokenizer: Path, quant: 
         assert torch.equal(logits, model(input_ids=ids).logits)
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("quant", ["Q8_0", "Q4_0", "Q4_1"])
+def test_transformers_own_torch_code_unpacks_the_same(quant: str) -> None:
+    """The loader unpacks with `gguf`, and so does the test above: here is a second writing of the arithmetic."""
+    import gguf
+    from transformers.integrations.gguf.dequant import dequantize
+
+    kind = gguf.GGMLQuantizationType[quant]
+    blocks = gguf.quantize(np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32), kind)
+    assert np.array_equal(
+        gguf.dequantize(blocks, kind), dequantize(torch.from_numpy(blocks), int(kind)).numpy().reshape(8, 64)
+    )
+
+
 def test_a_permutation_that_is_its_own_inverse_would_prove_nothing() -> None:
     rows = np.arange(16.0)[:, None]
     once = permuted(rows, 2)

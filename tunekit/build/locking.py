@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from tunekit import pickled
 from tunekit.build import environment
-from tunekit.errors import LockError, Problem
+from tunekit.errors import LockError, Problem, SourceError
 from tunekit.graph import Graph
 from tunekit.lockfile import Environment, Lock, SourceBlock, load_lock, save_lock
 from tunekit.plan.inputs import Inputs
@@ -28,6 +29,11 @@ def _refuse_later(root: Path, overrides: list[str]) -> None:
 
     problems: list[Problem] = []
     build_graph(load(root, overrides, problems), problems, later=False)
+
+
+def _refuse_pickles(block: SourceBlock) -> None:
+    if found := pickled.pickled_weights(f.path for f in block.files):
+        raise SourceError(pickled.message(f"`{block.source}`", found), slug=pickled.SLUG, hint=pickled.HINT)
 
 
 def missing(graph: Graph, lock: Lock) -> list[str]:
@@ -72,6 +78,8 @@ def update(
             continue
         say(f"locking {source}")
         sources[source] = resolve(source, root=root, cache=store.root / "archives", offline=offline)
+        if any(label.startswith("model:") for label in graph.sources[source]):
+            _refuse_pickles(sources[source])
     profile = lock.environments.get("default")
     if profile is None or upgrade:
         profile = Environment(platform.python_version(), environment.packages(inputs))

@@ -10,6 +10,7 @@ import torch
 from tunekit.engine.adapters import with_new_adapter
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
+from tunekit.pickled import HINT, SLUG, message, pickled_weights
 from tunekit.protocol import Request
 from tunekit.steps.adapter.spec import Adapter
 
@@ -126,13 +127,8 @@ def require_safetensors(directory: str) -> None:
     names = {p.name for p in Path(directory).iterdir()}
     if any(n.endswith(".safetensors") for n in names) and "config.json" in names:
         return
-    pickled = sorted(n for n in names if n.endswith((".bin", ".pt", ".pth", ".ckpt")))
-    if pickled:
-        raise ActionError(
-            f"weights are pickled ({', '.join(pickled[:3])}), and unpickling can run any code",
-            slug="pickle-weights",
-            hint="convert them to safetensors, or use a revision that has them",
-        )
+    if found := pickled_weights(names):
+        raise ActionError(message("a model", found), slug=SLUG, hint=HINT)
     hint = ""
     if any(n.lower().endswith(".gguf") for n in names):
         hint = "a GGUF file is read where the source names it: `…#folder/file.gguf`"

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from tunekit import pickled
 from tunekit.derive import Action, Edge, Policy
 from tunekit.errors import DeclarationError, Problem, SourceError, nearest
 from tunekit.forms import AUTO, form_of
@@ -94,6 +95,8 @@ class ProjectScope:
     def source(self, label: Label, locator: str, key: str) -> Edge:
         assert self.current is not None
         self.check_source(locator, self.current.place, key)
+        if label.kind == "model" and (found := _pickled(locator, self.manifest.root)):
+            self.problem(pickled.SLUG, key, pickled.message(f"`{locator}`", found), pickled.HINT)
         step = str(Label(label.kind, label.name, step="fetch"))
         pinned = used_as(locator, label.kind)
         return self.add(Action(step, "fetch", {"source": pinned}, {}, source=pinned))
@@ -204,6 +207,17 @@ def _wrong_source(locator: str, root: Path, later: bool) -> SourceError | None:
     except SourceError as e:
         return None if later and e.slug == "source-not-yet" else e
     return None
+
+
+def _pickled(locator: str, root: Path) -> list[str]:
+    """Pickled weights that a model's source names, as far as is known without resolving it."""
+    try:
+        parsed = parse_locator(locator)
+        named = parsed.fragment or (locator if "://" in locator else "")
+        names = [n for n, _ in files_of_path(locator, root)] if parsed.scheme == "path" else [named]
+    except SourceError:  # said already
+        return []
+    return pickled.pickled_weights(names)
 
 
 def _cycle_problem(cycle: list[str], targets: dict[str, Target]) -> Problem:
