@@ -12,8 +12,8 @@ SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _READ = (".safetensors", ".gguf")
 SLUG = "pickle-weights"
 HINT = (
-    "convert them once, in a process of its own: `python -m tunekit.engine.unpickle FOLDER NEW-FOLDER`, and use the new "
-    "folder by `path:`"
+    "convert them once, in a process of its own: `python -m tunekit.engine.unpickle FOLDER NEW-FOLDER`, and use the "
+    "new folder by `path:`"
 )
 
 
