@@ -21,7 +21,7 @@ from tunekit.pickled import SUFFIXES
 
 _BESIDE = (".json", ".txt", ".model", ".jinja")  # config, tokenizer, template
 _REFUSED = {
-    unpickle_child.UNSAFE: ("unsafe-pickle", "it holds more than tensors and stays closed; ask its author for safetensors"),
+    unpickle_child.UNSAFE: ("unsafe-pickle", "it holds more than tensors and stays closed; ask for safetensors"),
     unpickle_child.NOT_WEIGHTS: ("bad-weights", "a checkpoint is a table of tensors by name, maybe under `state_dict`"),
     unpickle_child.NO_ISOLATION: (
         "no-isolation",
