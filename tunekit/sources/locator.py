@@ -8,8 +8,8 @@ from typing import NamedTuple
 from tunekit.errors import SourceError, nearest
 from tunekit.lockfile import bad_path
 
-WORKING = ("path", "pypi", "hf")
-LATER = ("git", "https", "http", "npm", "s3", "gs", "gcs", "az", "abfs", "ftp", "sftp", "hdfs", "memory")
+WORKING = ("path", "pypi", "hf", "npm")
+LATER = ("git", "https", "http", "s3", "gs", "gcs", "az", "abfs", "ftp", "sftp", "hdfs", "memory")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")  # as the packaging specifications have it
 _PART = r"\w(?:[\w.-]{0,94}\w)?"  # as huggingface_hub's `validate_repo_id` has it
@@ -20,12 +20,15 @@ _PREFIX = {"dataset": "datasets/", "tokenizer": "tokenizers/"}  # kind of the ta
 _NOW = "this version reads " + ", ".join(f"`{s}:`" for s in WORKING[:-1]) + f" and `{WORKING[-1]}:`"
 
 _PYPI_EXAMPLE = "`pypi:name@1.0#folder/in/the/archive`; `@version` and `#path` may be left out"
+_NPM = re.compile(r"(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-zA-Z0-9~-][a-zA-Z0-9._~-]{0,213}\Z")
+_NPM_EXAMPLE = "`npm:@scope/name@1.0.0#folder/in/it`; `@version` (or a tag) and `#path` may be left out"
 _HUB_EXAMPLE = "`hf:org/name@main#folder/*.parquet`; `@revision` and `#path` may be left out"
 
 
 class Locator(NamedTuple):
     """`path:`: `name` is everything after the colon (file names may hold `@` and `#`), the rest is empty.
     `pypi:`: `name` is the distribution, `revision` a version or "", `fragment` a path in the archive or "".
+    `npm:`: as `pypi:`, `name` with its `@scope/`; `revision` may be a tag.
     `hf:`: `name` is `org/name` (a model), `datasets/org/name` or `tokenizers/org/name`, `revision` a branch, tag or
     commit or "", `fragment` a path in the repository or ""."""
 
@@ -52,6 +55,8 @@ def parse_locator(source: str) -> Locator:
         return _pypi(source, rest)
     if scheme == "hf":
         return _hf(source, rest)
+    if scheme == "npm":
+        return _npm(source, rest)
     if scheme == "make":
         hint = "name its output by the label of the target that makes it"
         raise SourceError(f"`{source}`: `make:` is an action, not a source with a pin", slug="source-no-pin", hint=hint)
@@ -101,6 +106,14 @@ def _pypi(source: str, rest: str) -> Locator:
     if not _PACKAGE.match(name):
         raise _syntax(source, f"{name!r} is not the name of a package", _PYPI_EXAMPLE)
     return Locator("pypi", name, revision, fragment)
+
+
+def _npm(source: str, rest: str) -> Locator:
+    scope, slash, tail = rest.partition("/") if rest.startswith("@") else ("", "", rest)
+    name, revision, fragment = _three(source, tail, _NPM_EXAMPLE)
+    if not _NPM.match(scope + slash + name) or any(c.isspace() for c in revision):
+        raise _syntax(source, f"{scope + slash + name!r} is not the name of a package", _NPM_EXAMPLE)
+    return Locator("npm", scope + slash + name, revision, fragment)
 
 
 def _three(source: str, rest: str, example: str) -> tuple[str, str, str]:

@@ -39,12 +39,12 @@ def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
             file, digest = dl.download(chosen.link, client, cache, progress)
     archive = Archive(chosen.filename, file.stat().st_size, digest)
     files = []
-    for member, name in _selected(file, archive.name, locator):
+    for member, name in selected(file, archive.name, locator):
         with member.open() as stream:
             sha256 = digest_stream(stream, member.size, f"`{member.path}` in `{archive.name}`")
         files.append(FileEntry(name, member.size, sha256))
     if not files:
-        raise _nothing(source, file, archive.name, locator)
+        raise nothing(source, file, archive.name, locator)
     return block_of(source, str(chosen.version), archive, files)
 
 
@@ -54,10 +54,16 @@ def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progr
         raise SourceError(f"`{block.source}` has no archive in the lock", slug="source-changed", hint="`tunekit lock`")
     locator = parse_locator(block.source)
     file = dl.cached_archive(place.cache, block.archive.sha256) or _fetch_pinned(block, locator, place, progress)
+    deliver_block(block, file, locator, out_dir, progress)
+
+
+def deliver_block(block: SourceBlock, file: Path, locator: Locator, out_dir: Path, progress: Progress) -> None:
+    """The block's files out of its archive, which is `file`. SourceError `source-changed`, and those of `archive`."""
+    assert block.archive is not None
     wanted = {f.path: f for f in block.files}
     total = sum(f.size for f in block.files)
     done = 0
-    for member, name in _selected(file, block.archive.name, locator):
+    for member, name in selected(file, block.archive.name, locator):
         if (entry := wanted.pop(name, None)) is None:
             continue
         with member.open() as stream:
@@ -143,7 +149,7 @@ def _not_there(what: str, offer: Offer, offline: bool) -> SourceError:
     return SourceError(f"{what} was not found; asked {places}", slug="package-not-found", hint=hint)
 
 
-def _selected(file: Path, filename: str, locator: Locator) -> Iterator[tuple[Member, str]]:
+def selected(file: Path, filename: str, locator: Locator) -> Iterator[tuple[Member, str]]:
     """Members that the fragment means, with their names in the artifact; the whole archive is checked."""
     for member in members_of(file, filename):
         name = name_in_artifact(member.path, locator.fragment)
@@ -153,7 +159,7 @@ def _selected(file: Path, filename: str, locator: Locator) -> Iterator[tuple[Mem
             yield member, name
 
 
-def _nothing(source: str, file: Path, filename: str, locator: Locator) -> SourceError:
+def nothing(source: str, file: Path, filename: str, locator: Locator) -> SourceError:
     paths = sorted({m.path for m in members_of(file, filename)})
     folders = {path[:i] for path in paths for i, c in enumerate(path) if c == "/"}
     close = nearest(locator.fragment, [*folders, *paths])
