@@ -154,7 +154,9 @@ def test_deprecated_is_refused_unless_it_is_named(registry, tmp_path):
     registry.documents[NAME]["versions"]["1.0.0"]["deprecated"] = "leaks names"
     error = failure(f"npm:{NAME}", tmp_path)
     assert error.slug == "version-deprecated" and "leaks names" in error.message and "@1.0.0" in error.hint
-    assert pin(f"npm:{NAME}@1.0.0#models", tmp_path).files == block.files
+    heard: list[str] = []
+    assert pin(f"npm:{NAME}@1.0.0#models", tmp_path, warn=heard.append).files == block.files
+    assert heard == [f"warning: `npm:{NAME}@1.0.0#models` is deprecated: leaks names"]
     assert written(block, tmp_path, "fresh")  # and a lock outlives it
 
 

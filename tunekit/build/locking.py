@@ -77,7 +77,7 @@ def update(
             sources[source] = lock.sources[source]
             continue
         say(f"locking {source}")
-        sources[source] = resolve(source, root=root, cache=store.root / "archives", offline=offline)
+        sources[source] = resolve(source, root=root, cache=store.root / "archives", offline=offline, warn=say)
         if any(label.startswith("model:") for label in graph.sources[source]):
             _refuse_pickles(sources[source])
     profile = lock.environments.get("default")

@@ -30,6 +30,8 @@ def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
         raise _offline(f"package `{locator.name}`")
     with session_of(settings) as client:
         release = _choose(locator, ask(locator.name, client, settings))
+        if release.deprecated:
+            place.warn(f"warning: `{source}` is deprecated: {release.deprecated}")
         file, digest = fetch(release, client, settings, place.cache, progress)
     archive = Archive(release.filename, file.stat().st_size, digest)
     files = []
