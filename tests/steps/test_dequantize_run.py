@@ -204,3 +204,14 @@ def test_a_file_without_a_tokenizer_names_the_way_out(tmp_path: Path, tokenizer:
     found = refused(tmp_path)
     assert found.slug == "gguf-no-tokenizer" and "tokenizer:" in found.hint
     assert (convert(tmp_path, tokenizer=False) / "model.safetensors").is_file()
+
+
+def test_a_build_of_one(project: Any, tokenizer: Path) -> None:
+    """Through the command line and a worker: the action of its own, and nothing to do the second time."""
+    (project.root / "weights").mkdir()
+    write_llama(project.root / "weights/m.gguf", arrays(llama(True)), tiny.LLAMA, tokenizer, "Q8_0")
+    project.manifest('[model.m]\nsource = "path:weights/m.gguf"\n')
+    done = project.build("model:m")
+    assert done.code == 0, done.err
+    assert done.ran == ["model:m#fetch", "model:m#dequantize", "model:m"]
+    assert project.run("build", "model:m").out.startswith("nothing to do")
