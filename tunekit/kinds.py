@@ -71,6 +71,7 @@ STEPS = {
     k.name: k
     for k in (
         Kind("fetch", _S + "fetch", "Fetch", 1),
+        Kind("dequantize", _S + "dequantize", "Dequantize", 1, "torch"),
         Kind("files", _S + "files", "Files", 1, in_place=True),
         Kind("tokens", _S + "tokens", "Tokens", 3, parts=("data",), spreads=True),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),

@@ -17,7 +17,7 @@ from tunekit.plan.state import ABSENT
 STACK = (
     "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "pyarrow", "numpy",
     "huggingface-hub", "jinja2", "msgspec", "tomlkit", "rich", "xxhash", "unearth", "deepspeed", "vllm", "triton",
-    "liger-kernel",
+    "liger-kernel", "gguf",
 )  # fmt: skip
 _commits: dict[Path, str] = {}
 
