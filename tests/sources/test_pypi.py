@@ -239,6 +239,25 @@ def test_tar_headers_of_headers(packages, tmp_path, kind):
     assert slug_of("pypi:demo", tmp_path) == "archive-corrupt"
 
 
+@pytest.mark.parametrize("comment", [b"", b"a comment"])
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_zips_directory_is_measured_first(packages, tmp_path, monkeypatch, comment, zip64):
+    with monkeypatch.context() as m:
+        if zip64:
+            m.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as z:
+            for i in range(40):
+                z.writestr(f"file-{i}", "x")
+            z.comment = comment
+    packages.add("demo-1.0-py3-none-any.whl", out.getvalue())
+    assert len(pin("pypi:demo", tmp_path).files) == 40
+    size = archive._directory_size(tmp_path / "wheels/demo-1.0-py3-none-any.whl")
+    assert 40 * 46 < size < 40 * 64
+    monkeypatch.setattr(archive, "_MAX_DIRECTORY", size - 1)
+    assert slug_of("pypi:demo", tmp_path) == "archive-too-large"
+
+
 def test_total_and_count_are_limited(packages, tmp_path, monkeypatch):
     packages.add("demo-1.0.tar.gz", packages.sdist("demo-1.0", FILES))
     with monkeypatch.context() as m:
