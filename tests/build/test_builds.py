@@ -277,8 +277,11 @@ def test_parts_are_reused(project):
     done = project.build("run:x#tokens")
     assert done.code == 0, done.err + done.out
     assert made_parts(done) == {"dataset:a": 1, "dataset:b": 1, "run:x#tokens": 2}
+    before = {path: path.stat().st_ctime_ns for path in (project.store / "objects").glob("*/*")}
     project.rows("b.jsonl", [{"text": f"line {i} of the second"} for i in range(31)])
     done = project.build("run:x#tokens")
+    touched = [path for path, then in before.items() if path.stat().st_ctime_ns != then]
+    assert not touched, "an object whose ctime changed is hashed again by every project that has it"
     assert done.ran == ["dataset:b#fetch", "dataset:b", "run:x#tokens"]
     assert made_parts(done) == {"dataset:b": 1, "run:x#tokens": 1}
     record = entry(project, "run:x#tokens")

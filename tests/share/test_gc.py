@@ -157,6 +157,9 @@ def test_a_running_action_keeps_its_staging_and_inputs(world: World):
     staging.mkdir()
     inputs = {"from": [{"digest": needed}]}
     part = world.artifact("a part to copy from")
+    placed = world.store.object(artifacts.read_tree(world.store, world.artifact("taken from a part"))[0].digest)
+    (staging / "out" / "main").mkdir(parents=True)
+    (staging / "out" / "main" / "chunk").symlink_to(placed)
     listed = staging / "listed"
     listed.write_text(Made.write([Made("sha256:b", "sha256:c", part)]))
     body = {"action": "dataset:b", "inputs": inputs, "code_root": str(world.store.view(code)), "previous": str(listed)}
@@ -168,6 +171,7 @@ def test_a_running_action_keeps_its_staging_and_inputs(world: World):
     lease.release()
     assert "running dataset:b" in [r.name for r in made.live.roots]
     assert all(world.there(d) for d in (needed, code, after, part)) and staging.is_dir()
+    assert placed.is_file(), "an unfinished artifact links to it"
     assert not world.there(after) or gc.collect(world.store, 0).dead
 
 

@@ -115,8 +115,9 @@ def _fetch_spec(planner: Planner, source: str, offline: bool) -> dict[str, Any]:
     from tunekit.sources.path import resolve_path
 
     root, cache = planner.inputs.root, planner.store.root / "archives"
-    # a path inside the project is pinned by its own bytes, not by the lock
-    block = planner.inputs.lock.sources.get(source) or resolve_path(source, root)
+    # a path inside the project is pinned by its own bytes, not by the lock; the worker holds what it copies against
+    # the digests that the plan has
+    block = planner.inputs.lock.sources.get(source) or resolve_path(source, root, planner.inputs.digest)
     spec = {"block": block.to_json(), "root": str(root), "cache": str(cache), "offline": offline}
     if source.startswith("hf:"):
         from tunekit.sources.hub import users_environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ class Root(NamedTuple):
     trees: set[str]
     attempts: set[tuple[str, str]]  # (key, attempt): their logs and metrics
     archives: frozenset[str] = frozenset()  # hex of downloaded archives that the lock names
+    objects: frozenset[str] = frozenset()  # hex of those that a running action has put into its result
 
 
 class Live(NamedTuple):
@@ -54,7 +56,7 @@ def live(store: Store) -> Live:
             actions.append(_action(store, folder.name))
     roots = [*projects, *actions]
     trees = {t for r in roots for t in r.trees}
-    objects: set[str] = set()
+    objects = {o for r in roots for o in r.objects}
     for attempt in {a for r in roots for a in r.attempts}:
         for record in _records(store, *attempt):
             trees |= set(record["outputs"].values())
@@ -141,7 +143,13 @@ def _action(store: Store, key: str) -> Root:
             trees.add("sha256:" + os.path.basename(request["code_root"]))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # it has not written its request yet: what it needs is younger than its lease, or another root's
-    return Root(name, True, trees, set())
+    return Root(name, True, trees, set(), objects=frozenset(_placed(store.root / "staging" / key)))
+
+
+def _placed(staging: Path) -> Iterator[str]:
+    """Objects that an unfinished artifact links to."""
+    for folder, _, files in os.walk(staging / "out"):
+        yield from (os.path.basename(os.readlink(p)) for f in files if os.path.islink(p := os.path.join(folder, f)))
 
 
 def _records(store: Store, key: str, attempt: str) -> list[dict[str, Any]]:
