@@ -396,3 +396,16 @@ def test_two_stores_give_the_same_digests(built, make_project):
     assert other.build().code == 0
     assert other.outputs() == built.outputs()
     assert sys.version_info >= (3, 11)
+
+
+def test_a_row_that_cannot_be_tokenized_is_named_with_its_file(project):
+    """The dataset's record knows the file; no artifact and no key does."""
+    project.rows("d/p.jsonl", [{"input_ids": [1, 2]}] * 2)
+    project.rows("d/q.jsonl", [{"input_ids": [1]}, {"input_ids": [10**6]}])
+    project.rows("a.jsonl", [{"text": "one line"}])
+    own = '[dataset.d]\nsource = "path:d"\nformat = "tokens"\n'
+    project.manifest(own + TRAINED.replace("DATA", '"dataset:d"'))
+    done = project.build("run:x#tokens")
+    (failed,) = [e for e in done.events if e["type"] == "failed"]
+    assert failed["slug"] == "token-out-of-range", done.err
+    assert failed["message"].startswith("run:x#tokens: dataset:d: row 3 (q.jsonl, its row 1): "), failed["message"]

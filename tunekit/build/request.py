@@ -78,9 +78,17 @@ def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]
                 found.append(files_in_place(planner, source, digest, Path(folder, "files", f"{role}-{i}")))
                 continue
             path = str(store.view(digest))  # the worker makes it
-            found.append(Input(path, digest, source.action.kind, edge.action))
+            origins = _origins(planner, source) if source.action.kind == "dataset" else []
+            found.append(Input(path, digest, source.action.kind, edge.action, origins=origins))
         out[role] = found
     return out
+
+
+def _origins(planner: Planner, dataset: Node) -> list[list[Any]]:
+    """Where the record of a dataset says that its rows came from. A hint for errors, in no key."""
+    record = records.lookup(planner.store, dataset.key) if dataset.key else None
+    found = record["effective"].get("origins", []) if record else []
+    return found if isinstance(found, list) else []
 
 
 def _previous(planner: Planner, label: str) -> str:

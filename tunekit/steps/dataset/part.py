@@ -44,6 +44,11 @@ class RowPart(NamedTuple):
     file: Path  # of the chunk
     lines: Path  # lines.arrow
 
+    def read_numbers(self) -> range | Numbers:
+        """The number that each row of the chunk was read with."""
+        one_each = not self.dropped and self.rows == self.read
+        return range(self.read) if one_each else np.repeat(np.arange(self.read), self._made())
+
     def read_as(self, row: int) -> int:
         """The number that row `row` of the chunk was read with."""
         return int(np.searchsorted(np.cumsum(self._made()), row, side="right"))
