@@ -52,7 +52,7 @@ _ROWS_READ = ("reader", "encoding", "split", "shuffle", "limit", "seed")  # a da
 TARGETS = {
     k.name: k
     for k in (
-        Kind("dataset", _S + "dataset", "Dataset", 3, parts=("source", "from"), whole=_ROWS_READ),
+        Kind("dataset", _S + "dataset", "Dataset", 4, parts=("source", "from"), whole=_ROWS_READ),
         Kind("tokenizer", _S + "tokenizer", "Tokenizer", 1),
         Kind("model", _S + "model", "Model", 1, "torch"),
         Kind("adapter", _S + "adapter", "Adapter", 1),

@@ -83,9 +83,17 @@ def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]
                 found.append(files_in_place(planner, source, digest, Path(folder, "files", f"{role}-{i}")))
                 continue
             path = str(store.view(digest))  # the worker makes it
-            found.append(Input(path, digest, source.action.kind, edge.action))
+            origins = _origins(planner, source) if source.action.kind == "dataset" else []
+            found.append(Input(path, digest, source.action.kind, edge.action, origins=origins))
         out[role] = found
     return out
+
+
+def _origins(planner: Planner, dataset: Node) -> list[list[Any]]:
+    """Where the record of a dataset says that its rows came from. A hint for errors, in no key."""
+    record = records.lookup(planner.store, dataset.key) if dataset.key else None
+    found = record["effective"].get("origins", []) if record else []
+    return found if isinstance(found, list) else []
 
 
 def _previous(planner: Planner, label: str) -> str:
@@ -125,8 +133,9 @@ def _fetch_spec(planner: Planner, source: str, offline: bool) -> dict[str, Any]:
     from tunekit.sources.path import resolve_path
 
     root, cache = planner.inputs.root, planner.store.root / "archives"
-    # a path inside the project is pinned by its own bytes, not by the lock
-    block = planner.inputs.lock.sources.get(source) or resolve_path(source, root)
+    # a path inside the project is pinned by its own bytes, not by the lock; the worker holds what it copies against
+    # the digests that the plan has
+    block = planner.inputs.lock.sources.get(source) or resolve_path(source, root, planner.inputs.digest)
     spec = {"block": block.to_json(), "root": str(root), "cache": str(cache), "offline": offline}
     if source.startswith("hf:"):
         from tunekit.sources.hub import users_environment

@@ -187,4 +187,4 @@ def _at(number: _Number, make: Callable[[_In], _Out], given: _In) -> _Out:
     try:
         return make(given)
     except RowFault as e:
-        raise ActionError(f"row {number}: {e}", slug=e.slug, hint=e.hint) from e
+        raise ActionError(f"row {number}: {e}", slug=e.slug, hint=e.hint, row=number) from e
