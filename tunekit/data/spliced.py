@@ -1,6 +1,7 @@
 """Texts tokenized block by block. A block begins with a special token, which no text before it merges with, so its
 tokens are the same wherever it stands: a system prompt that comes again is tokenized once. Offsets, a fifth of the
-tokenizer's work, are made of the blocks that a span touches; of another one should somebody ask.
+tokenizer's work, are made of the blocks that a span touches; of another one should somebody ask. Where the tokenizer
+allows it, a block is tokenized word by word (tunekit.data.words).
 """
 
 from __future__ import annotations
