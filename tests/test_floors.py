@@ -18,13 +18,13 @@ LINES = 400
 # First match wins. Floors ≥ 100 are the torch side, behind the process boundary.
 FLOORS = [
     ("errors", 0), ("hashing", 0), ("label", 0), ("parts", 0), ("protocol", 0), ("usercode", 0), ("diskspace", 0),
-    ("question", 0), ("bounds", 0), ("lifeline", 0),
+    ("question", 0), ("bounds", 0), ("lifeline", 0), ("variables", 0), ("foreign", 0), ("inside", 0),
     ("spec", 1), ("derive", 1), ("forms", 1), ("templates", 1),
     ("methods.*.spec", 2), ("steps.*.spec", 2), ("methods.spec", 2),
     ("kinds", 3),
     ("manifest", 4), ("graph", 4), ("lockfile", 4),
     # what a source says, and whether its files are there: part of reading a declaration
-    ("sources.locator", 4), ("sources.select", 4), ("sources.files", 4),
+    ("sources.locator", 4), ("sources.urls", 4), ("sources.select", 4), ("sources.files", 4),
     ("sources", 5), ("store", 5),
     ("plan", 6),
     ("build", 7), ("share", 7.5),  # share reads the history that builds write

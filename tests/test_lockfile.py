@@ -24,9 +24,13 @@ from tunekit.lockfile import (
     dump_lock,
     empty_lock,
     load_lock,
+    read_lock,
+    reading,
+    recipe_of,
     save_lock,
 )
 
+GRPO = recipe_of({"method": "grpo", "beta": 0.0, "learning_rate": 1e-5, "adapter": {"r": 32, "on": [True, "x"]}})
 A, B, C = (sha256_bytes(x) for x in (b"a", b"b", b"c"))
 
 
@@ -37,8 +41,8 @@ def sample() -> Lock:
     return Lock(
         sources={b.source: b for b in (demo, plain)},
         environments={"default": Environment("3.11", {"torch": "2.13.0", "accelerate": "1.10.0"})},
-        results=[ResultBlock("run:sft", A, "7f3a", {"main": B, "adapter": C})],
-        recipes={"grpo-lora": A},
+        results=[ResultBlock("run:sft", A, "7f3a", {"main": B, "adapter": C}, {"loss": 1.25})],
+        recipes={"grpo-lora": GRPO},
     )
 
 
@@ -55,6 +59,7 @@ def test_golden_text():
         "[[source]]\n"
         'source = "path:x"\n'
         'tree = "sha256:5f7723390edbe05b14b742de6e70d21b9879120e4d992f780011c8f4ddf53ee0"\n'
+        'check = "4def6b6cce49969c"\n'
         "files = [\n"
         f'    {{ path = "x", size = 1, sha256 = "{A}" }},\n'
         "]\n"
@@ -85,13 +90,18 @@ versions = words.filter(lambda v: "+" not in v)
 environments = st.dictionaries(words, st.builds(Environment, words, st.dictionaries(words, versions, max_size=3)))
 labels = st.sampled_from(["run:a", "run:b@best", "merge:c.lr-1"])
 attempts = words | st.integers(-(2**63), 2**63 - 1)
-results = st.builds(ResultBlock, labels, digests, attempts, st.dictionaries(words, digests, max_size=3))
+figures = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63 - 1)
+outputs = st.dictionaries(words, digests, max_size=3)
+results = st.builds(ResultBlock, labels, digests, attempts, outputs, st.dictionaries(words, figures, max_size=2))
+leaves = figures | words | st.booleans()
+values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2))
+recipes = st.dictionaries(words, st.dictionaries(words, values, max_size=3).map(recipe_of), max_size=2)
 locks = st.builds(
     lambda sources, env, res, recipes: Lock({b.source: b for b in sources}, env, res, recipes),
     st.lists(blocks, max_size=3),
     environments,
     st.lists(results, max_size=3, unique_by=lambda r: r.key),
-    st.dictionaries(words, digests, max_size=3),
+    recipes,
 )
 
 
@@ -136,7 +146,13 @@ def test_independent_additions_merge_without_conflict(tmp_path):
         ("version = 1", "version = true", "lock-version", "version = true"),
         ("version = 1\n", "", "lock-version", "# Written"),
         ("version = 1", "version = 1\nmore = 3", "lock-unknown-key", "more = 3"),
-        ("[recipes]", "[nonsense]\n[recipes]", "lock-unknown-key", "[nonsense]"),
+        ("[recipes.grpo-lora]", "[nonsense]\n[recipes.grpo-lora]", "lock-unknown-key", "[nonsense]"),
+        ('revision = "1.0"', 'revision = "1.1"', "lock-tampered", "check ="),
+        ('revision = "0123abc"', 'revision = "4567def"', "lock-tampered", "check ="),
+        ('revision = "0123abc"\n', "", "lock-tampered", "check ="),
+        ("size = 10", "size = 11", "lock-tampered", "check ="),
+        ('name = "demo-1.0.tar.gz"', 'name = "demo-1.1.tar.gz"', "lock-tampered", "check ="),
+        ('source = "hf:org/name"', 'source = "hf:org/nam"', "lock-tampered", "check ="),
         ('revision = "1.0"', 'revison = "1.0"', "lock-unknown-key", "revison"),
         ('revision = "1.0"', "revision = 1.0", "lock-wrong-type", "revision = 1.0"),
         ('path = "a.txt", size = 1', 'path = "a.txt", size = 2', "lock-tampered", "tree ="),
@@ -155,17 +171,22 @@ def test_independent_additions_merge_without_conflict(tmp_path):
         ('name = "demo-1.0.tar.gz"', 'name = "../demo"', "lock-bad-path", "archive ="),
         (f'size = 10, sha256 = "{C}"', 'size = 10, sha256 = "x"', "lock-bad-digest", "archive ="),
         (f'size = 10, sha256 = "{C}"', "size = 10", "lock-missing-key", "archive ="),
-        ('"pypi:demo@1.0#data"', '"hf:org/name"', "lock-duplicate", 'source = "hf:org/name"'),
+        ('"pypi:demo@1.0#data"', '"hf:org/name"', "lock-tampered", "check ="),
         ('torch = "2.13.0"', 'torch = "2.13.0+cpu"', "lock-local-version", "torch"),
         ('torch = "2.13.0"', "torch = 2.13", "lock-wrong-type", "torch"),
         ('python = "3.11"\n', "", "lock-missing-key", "[environment.default]"),
-        (f'grpo-lora = "{A}"', 'grpo-lora = "sha256:12"', "lock-bad-digest", "grpo-lora"),
+        (f'digest = "{GRPO.digest}"', 'digest = "sha256:12"', "lock-bad-digest", "sha256:12"),
+        ("beta = 0.0", "beta = 0.04", "lock-tampered", "digest ="),
+        ("beta = 0.0", "beta = nan", "lock-wrong-type", "[recipes.grpo-lora]"),
+        ("beta = 0.0", "beta = 1979-05-27", "lock-wrong-type", "[recipes.grpo-lora]"),
+        (f'digest = "{GRPO.digest}"\n', "", "lock-missing-key", "[recipes.grpo-lora]"),
+        ("loss = 1.25", "loss = inf", "lock-wrong-type", "metrics ="),
         ('label = "run:sft"', 'label = "run"', "lock-bad-label", "label ="),
         (f'key = "{A}"', 'key = "sha256:zz"', "lock-bad-digest", "key ="),
         ('attempt = "7f3a"', "attempt = 1.5", "lock-wrong-type", "attempt ="),
         (f'main = "{B}"', "main = 3", "lock-bad-digest", "outputs ="),
-        ("[recipes]", "[recipes", "lock-not-toml", "[recipes"),
-        ("[recipes]", "<<<<<<< ours\n[recipes]", "lock-conflict", "<<<<<<< ours"),
+        ("[recipes.grpo-lora]", "[recipes.", "lock-not-toml", "[recipes"),
+        ("[recipes.grpo-lora]", "<<<<<<< ours\n[recipes.grpo-lora]", "lock-conflict", "<<<<<<< ours"),
     ],
 )
 def test_tampering_is_named_with_its_line(tmp_path, old, new, slug, on):
@@ -181,6 +202,19 @@ def test_tampering_is_named_with_its_line(tmp_path, old, new, slug, on):
     assert error.message.startswith(f"tunekit.lock:{line}: ")
     if slug not in ("lock-not-toml", "lock-conflict"):
         assert on in edited.splitlines()[line - 1], (line, edited.splitlines()[line - 1])
+
+
+def test_one_source_has_one_block(tmp_path):
+    text = dump_lock(sample())
+    block = text[text.index("[[source]]") : text.rindex("[[source]]")]
+    with pytest.raises(LockError, match="`hf:org/name` has two blocks") as caught:
+        load(text + "\n" + block, tmp_path)
+    assert caught.value.slug == "lock-duplicate"
+
+
+def test_a_lock_of_before_the_check_line_is_read(tmp_path):
+    text = "".join(line for line in dump_lock(sample()).splitlines(True) if not line.startswith("check ="))
+    assert load(text, tmp_path) == load(dump_lock(sample()), tmp_path)
 
 
 def test_one_key_has_one_result(tmp_path):
@@ -213,6 +247,22 @@ def test_every_flipped_digest_digit_is_noticed(tmp_path):
                 load("\n".join([*lines[:i], flipped, *lines[i + 1 :]]), tmp_path)
 
 
+def test_no_flipped_byte_of_a_source_or_of_a_setting_goes_unnoticed(tmp_path):
+    """A text with one byte changed is refused, or says the same of sources and recipes (white space, comments)."""
+    text, whole = dump_lock(sample()), load(dump_lock(sample()), tmp_path)
+    refused = 0
+    for at in range(len(text)):
+        other = "x" if text[at] != "x" else "0"
+        try:
+            found = read_lock((text[:at] + other + text[at + 1 :]).encode(), "l")
+        except LockError:
+            refused += 1
+            continue
+        assert found.sources == whole.sources, at
+        assert list(found.recipes.values()) == list(whole.recipes.values()), at
+    assert len(text) > 1500 and refused > 0.7 * len(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -221,6 +271,7 @@ def test_every_flipped_digest_digit_is_noticed(tmp_path):
         "version = 1\nresult = [[]]",
         "version = 1\nrecipes = 1",
         "version = 1\nrecipes = { a = 1979-05-27 }",
+        f"version = 1\nrecipes = {{ a = '{A}' }}",
         "version = 1\nenvironment = { a = 1 }",
         "version = 1\n[[source]]\narchive = []",
         "version = 1\n[[source]]\nsource = 'x'\ntree = 'x'\nfiles = [1]",
@@ -240,9 +291,48 @@ def test_not_utf8(tmp_path):
     assert caught.value.slug == "lock-not-toml"
 
 
+def read_strictly(data: bytes) -> Lock:
+    return reading._Reader(data, "l").lock()
+
+
+def outcome(read, data: bytes) -> tuple[object, ...]:
+    try:
+        return ("read", read(data))
+    except LockError as e:
+        return (e.slug, e.message)
+
+
+@given(lock=locks, data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_quick_way_reads_what_the_strict_one_does(lock, data):
+    """Also of a text with an edit anywhere: the same lock, or the same error."""
+    text = dump_lock(lock)
+    assert reading._as_written(text.encode(), "l") is not None
+    at = data.draw(st.integers(0, len(text)))
+    size = data.draw(st.sampled_from([0, 1, 1, 5, 80]))
+    edited = text[:at] + data.draw(st.sampled_from(["", "x", " ", "\n", '"', "0", "#", "]", "é"])) + text[at + size :]
+    for body in (text.encode(), edited.encode()):
+        assert outcome(lambda b: read_lock(b, "l"), body) == outcome(read_strictly, body)
+
+
+@pytest.mark.parametrize("path", ["a.txt", "x/.hidden", "ü/ä.json", "a b", 'q"uote', "x" * 255, "-/=."])
+def test_the_quick_way_takes_any_name(path):
+    block = block_of("path:x", "", None, [FileEntry(path, 1, A)])
+    text = dump_lock(empty_lock()._replace(sources={"path:x": block}))
+    assert reading._as_written(text.encode(), "l") == read_strictly(text.encode())
+
+
+@pytest.mark.parametrize("path", ["../a", "a/../b", "/a", "a//b", "./a", "a/", "x" * 256])
+def test_the_quick_way_refuses_bad_names(tmp_path, path):
+    text = dump_lock(empty_lock()._replace(sources={"x": block_of("x", "", None, [FileEntry(path, 1, A)])}))
+    with pytest.raises(LockError) as caught:
+        load(text, tmp_path)
+    assert caught.value.slug == "lock-bad-path"
+
+
 def test_missing_file_is_an_empty_lock(tmp_path):
     assert load_lock(tmp_path / "tunekit.lock") == empty_lock()
-    load_lock(tmp_path / "tunekit.lock").recipes["x"] = A
+    load_lock(tmp_path / "tunekit.lock").recipes["x"] = GRPO
     assert empty_lock().recipes == {}
 
 

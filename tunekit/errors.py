@@ -16,7 +16,8 @@ Anything else that escapes is a bug: exit 70.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self
 
 
 class Problem(NamedTuple):
@@ -31,15 +32,48 @@ class Problem(NamedTuple):
     hint: str = ""
 
     def render(self) -> str:
-        where = self.file + (f":{self.line}" if self.line else "")
-        at = " ".join(x for x in (f"[{self.table}]" if self.table else "", self.key) if x)
-        head = f"error[{self.slug}]: {self.message}"
+        where = _shown(self.file) + (f":{self.line}" if self.line else "")
+        at = _shown(" ".join(x for x in (f"[{self.table}]" if self.table else "", self.key) if x))
+        head = f"error[{self.slug}]: {_shown(self.message)}"
         lines = [head]
         if where or at:
             lines.append(f"  --> {where}" + (f"  {at}" if at else ""))
         if self.hint:
-            lines.append(f"  = help: {self.hint}")
+            lines.append(f"  = help: {_shown(self.hint)}")
         return "\n".join(lines)
+
+
+_LENGTH = 4000  # characters of a message that are shown
+
+
+def _shown(text: str) -> str:
+    """Text of a stranger's file, as it may go to a terminal: no control characters but line ends, and an end."""
+    if text.isprintable() and len(text) <= _LENGTH:
+        return text
+    cut = text if len(text) <= _LENGTH else text[:_LENGTH] + f"… ({len(text)} characters)"
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in cut)
+
+
+class Problems(list[Problem]):
+    """All that is wrong in a project, up to a number that nobody reads to the end.
+
+    Raises DeclarationError with what there is when it is full: a file of a million mistakes has an end, too.
+    """
+
+    LIMIT = 1000
+
+    def append(self, problem: Problem) -> None:
+        self.extend([problem])
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        super().extend(problems)
+        if len(self) >= self.LIMIT:
+            more = Problem("too-many-problems", f"there may be more than these {self.LIMIT}", hint="mend these first")
+            raise DeclarationError([*dict.fromkeys(self[: self.LIMIT]), more])
+
+    def __iadd__(self, problems: Iterable[Problem]) -> Self:  # type: ignore[override,misc]
+        self.extend(problems)
+        return self
 
 
 class TunekitError(Exception):
@@ -117,7 +151,7 @@ def nearest(word: str, choices: list[str]) -> str:
     """`did you mean` text for a misspelt word, or the list of valid words (the first 20)."""
     import difflib
 
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:200], choices, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
     more = f" and {len(choices) - 20} more" if len(choices) > 20 else ""

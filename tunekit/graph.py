@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tunekit.derive import Action
 from tunekit.hashing import digest_of
@@ -13,7 +13,8 @@ class Graph(NamedTuple):
     """`actions` is in topological order; `links`: label → labels that must come first. `targets`: label of a
     declared target → label of the action that makes it. `default`: what is built without a label. `versions`:
     kind → version of its room. `sources`, `code` and `files`: what is read from outside → labels that read it.
-    `gated`: labels with bounds.
+    `gated`: labels with bounds. `pass_env`: variables that the project asks for. `recipes`: settings of the recipes in
+    use. `profiles`: name → interpreter of the environments beside the one that tunekit runs in.
 
     All but `actions` is known without decoding any action (a cached graph decodes those that are asked for).
     """
@@ -27,6 +28,9 @@ class Graph(NamedTuple):
     code: dict[str, list[str]]
     files: dict[str, list[str]]
     gated: list[str]
+    pass_env: list[str]
+    recipes: dict[str, dict[str, Any]]
+    profiles: dict[str, str]
 
     @classmethod
     def of(cls, actions: dict[str, Action], targets: dict[str, str], versions: dict[str, int]) -> Graph:
@@ -42,7 +46,7 @@ class Graph(NamedTuple):
                     readers.setdefault(name, []).append(label)
         links = {label: needs_of(action) for label, action in actions.items()}
         gated = [label for label, action in actions.items() if action.gates]
-        return cls(actions, links, targets, [], versions, sources, code, files, gated)
+        return cls(actions, links, targets, [], versions, sources, code, files, gated, [], {}, {})
 
     def needs(self, label: str) -> list[str]:
         """Labels that must come first."""

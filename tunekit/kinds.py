@@ -21,7 +21,9 @@ class Kind(NamedTuple):
     to them, and a part is what becomes of a chunk that their index lists. `whole`: fields that say which rows there are
     and in what order, not what becomes of one: changing them makes no part again. `spreads`: it uses the cores
     that are free when it starts, at least one. `outputs`: what may stand after `@` in its label. `in_place`: nothing
-    runs, its result is read where it lies and is in no store. `file`: the project's file whose `run` it is."""
+    runs, its result is read where it lies and is in no store. `file`: the project's file whose `run` it is.
+    `tolerance`: by how much a figure of its summary may differ where bits are not promised, as on CUDA
+    (`tunekit.build.agreement`)."""
 
     name: str
     room: str
@@ -34,6 +36,7 @@ class Kind(NamedTuple):
     outputs: tuple[str, ...] = ()
     in_place: bool = False
     file: str = ""
+    tolerance: float = 0.0
 
     def spec(self) -> Any:
         """The room's spec module."""
@@ -54,14 +57,14 @@ TARGETS = {
         Kind("model", _S + "model", "Model", 1, "torch"),
         Kind("adapter", _S + "adapter", "Adapter", 1),
         Kind("merge", _S + "merge", "Merge", 1, "torch"),
-        Kind("eval", _S + "eval", "Eval", 1, "torch"),
+        Kind("eval", _S + "eval", "Eval", 1, "torch", tolerance=0.02),
     )
 }
 METHODS = {
     k.name: k
     for k in (
-        Kind("run.sft", _M + "sft", "Sft", 2, "torch", outputs=("last", "best")),
-        Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch", outputs=("last",)),
+        Kind("run.sft", _M + "sft", "Sft", 2, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch", outputs=("last",), tolerance=0.1),
     )
 }
 STEPS = {
@@ -74,7 +77,7 @@ STEPS = {
     )
 }
 # What a project's method stands on that is made of `Run` alone: the rows of its datasets, and a policy.
-ROWS = Kind("run.rows", "tunekit.methods", "Run", 1, "torch", outputs=("last", "best"))
+ROWS = Kind("run.rows", "tunekit.methods", "Run", 1, "torch", outputs=("last", "best"), tolerance=0.02)
 _loaded = False
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from tunekit.foreign import json_of
 from tunekit.hashing import digest_of
 
 
@@ -64,7 +65,7 @@ class Made(NamedTuple):
     @classmethod
     def read(cls, text: str) -> Iterator[Made]:
         """The parts that `write` wrote."""
-        return (cls(*json.loads(line)) for line in text.splitlines())
+        return (cls(*json_of(line)) for line in text.splitlines())
 
     @staticmethod
     def write(parts: list[Made]) -> str:

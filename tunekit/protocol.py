@@ -16,6 +16,19 @@ from tunekit.parts import Shelf
 
 PROTOCOL = 1
 EVENT_TYPES = ("start", "progress", "metric", "effective", "part", "warning", "gate", "error", "done")
+_NUMBER = (int, float)
+# What an event of a type has at least: code of a project runs where they are written, so they are looked at.
+_FIELDS: dict[str, dict[str, Any]] = {
+    "start": {"pid": int},
+    "progress": {"done": _NUMBER, "total": _NUMBER, "unit": str},
+    "metric": {"step": int, "figures": dict},
+    "effective": {"settings": dict},
+    "part": {"item": int, "chunk": str, "output": str, "made": bool, "rows": int, "copied": int},
+    "warning": {"slug": str, "message": str},
+    "gate": {"name": str, "passed": bool, "measured": object, "wanted": str},
+    "error": {"slug": str, "message": str, "hint": str},
+    "done": {"outputs": dict},
+}
 HELD_BACK = ("start", "progress", "effective", "gate")
 
 
@@ -74,6 +87,22 @@ class Request(NamedTuple):
             raise ValueError(f"request protocol is not {PROTOCOL}: the worker and the controller differ in version")
         body["inputs"] = {role: [Input(**i) for i in items] for role, items in body["inputs"].items()}
         return cls(**body)
+
+
+def misformed(event: dict[str, Any]) -> str:
+    """Why an event cannot be one of ours; "" if it can. Numbers that JSON does not have make no record."""
+    fields = _FIELDS.get(event["type"]) if isinstance(event["type"], str) else None
+    if fields is None:
+        return f"there is no event {event['type']!r}"
+    for name, type_ in fields.items():
+        value = event.get(name)
+        if name not in event or not isinstance(value, type_) or (isinstance(value, bool) and type_ in (int, _NUMBER)):
+            return f"`{name}` of a `{event['type']}` event is {value!r}"
+    try:
+        json.dumps(event, allow_nan=False)
+    except (ValueError, RecursionError) as e:
+        return f"a `{event['type']}` event: {e}"
+    return ""
 
 
 class Events:

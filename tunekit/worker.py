@@ -5,7 +5,8 @@
 its own, in its own process group; an import of 7 s is paid once per build. The nursery itself starts no
 thread and touches no device, so its children may do both.
 
-Nothing survives its parent: nursery and children ask the kernel to be killed with it (PR_SET_PDEATHSIG).
+Nothing survives its parent: nursery and children ask the kernel for a signal when it dies (PR_SET_PDEATHSIG). What
+an action started comes to the nursery as an orphan (PR_SET_CHILD_SUBREAPER), and is ended with the action.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tunekit import diskspace
+from tunekit import diskspace, variables
 from tunekit.errors import ActionError, TunekitError
 from tunekit.kinds import kind_of
-from tunekit.lifeline import die_with
+from tunekit.lifeline import adopt_orphans, die_with, end_children
 from tunekit.protocol import Events, Request
 from tunekit.store.artifacts import view
+from tunekit.store.proof import Proof
 from tunekit.store.shelf import StoreShelf
 from tunekit.store.store import Store
 
@@ -47,20 +49,24 @@ def nursery(channel: socket.socket, group: str) -> None:
     signal.set_wakeup_fd(wake_w)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the controller decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the controller has died, or wants this to end
+    adopt_orphans()
+    actions: set[int] = set()
     channel.sendall(b'{"ready": true}')
     while True:
         ready, _, _ = select.select([channel.fileno(), wake_r], [], [])
         if wake_r in ready:
-            os.read(wake_r, 4096)
-            _reap(channel)
+            if signal.SIGTERM in os.read(wake_r, 4096):
+                return
+            _reap(channel, actions)
         if channel.fileno() in ready:
             message, fds, _, _ = socket.recv_fds(channel, 1 << 16, 2)
             if not message:
                 return
-            _spawn(channel, json.loads(message), *fds)
+            actions.add(_spawn(channel, json.loads(message), *fds))
 
 
-def _reap(channel: socket.socket) -> None:
+def _reap(channel: socket.socket, actions: set[int]) -> None:
     while True:
         try:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -71,25 +77,30 @@ def _reap(channel: socket.socket) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(ended.si_pid, signal.SIGKILL)  # what it started and left behind goes with it
         pid, status = os.waitpid(ended.si_pid, 0)
+        actions.discard(pid)
+        end_children(keep=actions)
         channel.sendall(json.dumps({"exit": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def _spawn(channel: socket.socket, message: dict[str, Any], fd: int, asked: int) -> None:
+def _spawn(channel: socket.socket, message: dict[str, Any], fd: int, asked: int) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
         os.close(fd)
         os.close(asked)
         channel.sendall(json.dumps({"pid": pid, "key": message["key"]}).encode())
-        return
+        return pid
     try:
         channel.close()
         os.setpgid(0, 0)
         die_with(parent)
+        adopt_orphans()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         with open(asked, "rb") as file:
             file.seek(0)
+            os.environ.update(json.loads(file.readline()))
             request = Request.from_json(file.read().decode())
         code = child(request, fd)
     except BaseException:
@@ -103,15 +114,17 @@ def _spawn(channel: socket.socket, message: dict[str, Any], fd: int, asked: int)
 
 
 def child(request: Request, fd: int) -> int:
-    """Run one action. Its log takes stdout and stderr; what the controller learns goes through the events."""
+    """Run one action, in the build's own folder at first. Its log takes stdout and stderr; what the controller learns
+    goes through the events."""
     folder = Path(request.staging).parent
     events = Events(request.action, fd, StoreShelf(Store(Path(request.store))))
     try:
+        marks = Path.cwd() / "proven"
         folder.mkdir(exist_ok=True)
         _log_into(folder / "log.txt")
         _environment(request, folder)
         events.emit("start", pid=os.getpid())
-        outputs = _run(request, events)
+        outputs = _run(request, events, marks)
         _leave(folder)
     except Exception as e:
         error = _named(e, request)
@@ -148,11 +161,21 @@ def _named(error: Exception, request: Request) -> TunekitError:
     """What the controller is told of an error. A full disk comes first: it may look like anybody's mistake."""
     if diskspace.ran_out(error):
         return diskspace.full(error, [request.store, request.staging])
+    if name := variables.missed(error, os.environ):
+        return _without(name, error)
     if isinstance(error, TunekitError):
         return error
     if isinstance(error, MemoryError):
         return ActionError("not enough memory", slug="out-of-memory", hint="a smaller micro_batch_size")
     return ActionError(f"{type(error).__name__}: {error}", slug="crashed", hint="the log has the traceback")
+
+
+def _without(name: str, error: Exception) -> TunekitError:
+    """An error about a variable that is not there: secrets of the user's shell do not get here by themselves."""
+    hint = f'if ${name} is set in your shell: [project] pass_env = ["{name}"] hands it to the workers of this project'
+    if isinstance(error, TunekitError):
+        return ActionError(error.message, slug=error.slug, hint=f"{error.hint}; {hint}" if error.hint else hint)
+    return ActionError(f"{type(error).__name__}: {error}", slug="crashed", hint=hint)
 
 
 def _environment(request: Request, folder: Path) -> None:
@@ -178,20 +201,20 @@ def _environment(request: Request, folder: Path) -> None:
         datasets.disable_caching()
 
 
-def _run(request: Request, events: Events) -> dict[str, str]:
+def _run(request: Request, events: Events, marks: Path) -> dict[str, str]:
     store = Store(Path(request.store))
     assert events.shelf is not None
-    for inputs in request.inputs.values():
-        for found in inputs:
-            if not found.reading:  # files where they lie are in no store
-                view(store, found.digest)
-    kind = kind_of(request.kind)
-    if kind.file:
-        from tunekit.methods.local import run_file
-
-        produced = run_file(kind.file, request, events)
-    else:
-        produced = importlib.import_module(kind.room + ".run").run(request, events)
+    # files where they lie are in no store
+    trees = [found.digest for inputs in request.inputs.values() for found in inputs if not found.reading]
+    for tree in trees:
+        view(store, tree)
+    proof = Proof(store, trees, marks)
+    try:
+        produced = _room(request, events)
+    except Exception:
+        proof.end()  # whatever went wrong, it may have been this
+        raise
+    proof.end()
     sealed: dict[str, str] = {}
     outputs = {}
     for role, name in produced.items():
@@ -205,11 +228,26 @@ def _run(request: Request, events: Events) -> dict[str, str]:
     return outputs
 
 
+def _room(request: Request, events: Events) -> dict[str, str]:
+    """Role → directory, by the code of its kind."""
+    kind = kind_of(request.kind)
+    if kind.file:
+        from tunekit.methods.local import run_file
+
+        return run_file(kind.file, request, events)
+    produced: dict[str, str] = importlib.import_module(kind.room + ".run").run(request, events)
+    return produced
+
+
 def main(argv: list[str]) -> None:
     fd, group, parent = int(argv[0]), argv[1], int(argv[2])
-    die_with(parent)
-    with socket.socket(fileno=fd) as channel:
-        nursery(channel, group)
+    die_with(parent, signal.SIGTERM)
+    try:
+        with socket.socket(fileno=fd) as channel:
+            nursery(channel, group)
+    finally:
+        end_children()
+    os._exit(0)  # the training stack would take its time to be taken down
 
 
 if __name__ == "__main__":

@@ -65,6 +65,22 @@ def processes(word: str) -> list[int]:
     return found
 
 
+def victims(project, controller: int) -> dict[str, list[int]]:
+    """Processes of a build by what they are."""
+    found = {"controller": [controller], "nursery": [], "child": []}
+    for pid in processes(str(project.store)):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                parent = int(f.read().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == controller:
+            found["nursery"].append(pid)
+        elif pid != controller:
+            found["child"].append(pid)
+    return found
+
+
 def wait_until(true, seconds: float = 5.0) -> bool:
     until = time.monotonic() + seconds
     while not true():

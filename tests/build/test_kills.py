@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from outside import processes, wait_until
+from outside import processes, victims, wait_until
 
 from tunekit.hashing import sha256_bytes
 from tunekit.store import artifacts, records
@@ -29,22 +29,6 @@ def chain(project) -> None:
     for i in range(1, NODES):
         text += f'[dataset.d{i}]\nfrom = ["dataset:d{max(0, i - 2)}"]\nmap = "m.py:f"\nargs = {{ n = {i} }}\n'
     project.manifest(text)
-
-
-def victims(project, controller: int) -> dict[str, list[int]]:
-    """Processes of a build by what they are."""
-    found = {"controller": [controller], "nursery": [], "child": []}
-    for pid in processes(str(project.store)):
-        try:
-            with open(f"/proc/{pid}/stat") as f:
-                parent = int(f.read().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == controller:
-            found["nursery"].append(pid)
-        elif pid != controller:
-            found["child"].append(pid)
-    return found
 
 
 def whole(store: Store) -> None:

@@ -30,7 +30,7 @@ class TestDocs:
     def test_topics(self, tmp_path, call):
         out = call(tmp_path, "docs", "--list").out
         found = [line.split()[0] for line in out.splitlines()]
-        assert found == ["inspect", "labels", "methods", "start", "store", "toml", "verbs"]
+        assert found == ["inspect", "labels", "methods", "start", "store", "toml", "trust", "verbs"]
         for line in out.splitlines():
             assert call(tmp_path, "docs", line.split()[0]).out.startswith("# ")
         assert call(tmp_path, "docs").out.startswith("# How tunekit works")

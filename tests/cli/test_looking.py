@@ -110,7 +110,7 @@ class TestStatus:
         assert all(t["key"].startswith("sha256:") and t["built"] for t in body["targets"])
 
     def test_unchanged_is_answered_without_a_plan(self, built, call, monkeypatch):
-        monkeypatch.setattr("tunekit.cli.status.unchanged", lambda root, store, labels: {"x": "y", "z": "y"})
+        monkeypatch.setattr("tunekit.cli.status.unchanged", lambda root, store, labels, drift: {"x": "y", "z": "y"})
         monkeypatch.setattr("tunekit.cli.status._planned", None)
         assert call(built, "status").out == "fresh: 2 targets and all that they need\n"
 

@@ -100,7 +100,7 @@ class TestLock:
         assert call(fresh, "lock").out == "tunekit.lock written: 0 sources\n"
         assert call(fresh, "lock").out == "tunekit.lock is up to date: 0 sources\n"
         body = call(fresh, "lock", "--check", "--json").json
-        assert body == {"schema": "tunekit/lock-check/1", "ok": True, "missing": [], "gone": []}
+        assert body == {"schema": "tunekit/lock-check/1", "ok": True, "missing": [], "gone": [], "recipes": []}
 
     def test_build_locked_refuses_what_the_check_refuses(self, fresh, call):
         said = call(fresh, "build", "--locked", "--trust")
@@ -247,7 +247,7 @@ class TestRebuild:
         assert call(fresh, "build", "--trust").code == 0
         path = call(fresh, "path", "dataset:b").out
         said = call(fresh, "verify", "--rebuild", "dataset:b", "--trust")
-        assert said.code == 1 and said.out.endswith("same key; the artifacts differ\n")
+        assert said.code == 1 and said.out.endswith("same key; the artifacts differ\nNOT reproduced: other bytes\n")
         assert call(fresh, "path", "dataset:b").out == path
         assert "attempts of this key" in call(fresh, "show", "dataset:b").out
 

@@ -86,7 +86,7 @@ def test_an_edit_does_not_read_the_declaration_again(two, monkeypatch):
 
 
 def test_schemes_of_a_later_version_are_planned_and_not_locked(two):
-    two.manifest(TOML + '[model.m]\nsource = "npm:x/y"\n[model.n]\nsource = "git:z"\n')
+    two.manifest(TOML + '[model.m]\nsource = "npm:x/y"\n[model.n]\nsource = "npm:z"\n')
     done = two.run("plan")
     assert done.code == 0 and "unlocked" in done.out
     for verb in ("lock", "build"):

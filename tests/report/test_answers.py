@@ -10,6 +10,7 @@ import ast
 import importlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,10 @@ CALLS = [
     ("lock", "lock"),
     ("env", "env"),
     ("trust --list", "trust"),
+    ("promote dataset:b", "promote"),
+    ("lock diff {old}", "lock-diff"),
+    ("verify --results", "verify-results"),
+    ("promote dataset:b --drop", "promote"),
     ("verify", "verify"),
     ("verify --rebuild dataset:b", "verify-rebuild"),
     ("build --dry-run dataset:b", "plan"),
@@ -112,8 +117,9 @@ ELSEWHERE = {"publish": "tests/sources/test_publish.py"}
 
 
 def test_every_verb_prints_what_its_schema_says(built, tmp_path):
+    shutil.copyfile(built.root / "tunekit.lock", tmp_path / "old.lock")
     for words, name in CALLS:
-        verb, *rest = words.format(tmp=tmp_path).split()
+        verb, *rest = words.format(tmp=tmp_path, old=tmp_path / "old.lock").split()
         done = built.run(verb, *rest, "--json")
         assert done.code == (1 if "broken" in words and verb == "build" else 0), (words, done.err)
         answers = decoded(done.out)

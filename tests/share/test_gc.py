@@ -14,6 +14,7 @@ from tunekit.errors import LockError, StoreError
 from tunekit.lockfile import Archive, FileEntry, ResultBlock, block_of, empty_lock, save_lock
 from tunekit.parts import Made
 from tunekit.plan.state import State
+from tunekit.protocol import Input, Request
 from tunekit.share import gc
 from tunekit.share.roots import KEPT, live
 from tunekit.store import artifacts, records
@@ -151,6 +152,11 @@ def test_a_lock_that_cannot_be_read_stops_the_collection(world: World):
         gc.collect(world.store, 0)
 
 
+def request(n: int, label: str, trees: list[str], parts: str) -> Request:
+    inputs = {"from": [Input("", tree, "dataset", "dataset:a") for tree in trees]}
+    return Request(label, key(n), "dataset", {}, inputs, {}, "", "", "", "", {}, 0, {}, previous=parts)
+
+
 def test_a_running_action_keeps_its_staging_and_inputs(world: World):
     needed, code = world.artifact("an input"), world.artifact("code")
     staging, over = world.store.staging(key(7)), world.store.staging(key(8))
@@ -160,9 +166,10 @@ def test_a_running_action_keeps_its_staging_and_inputs(world: World):
     for folder in (staging, over, home):
         folder.mkdir()
     time.sleep(0.2)
-    build = Announcer(str(home))
-    build.begin("dataset:b", key(7), [needed, code], parts)
-    build.begin("dataset:c", key(8), [other], "")
+    build = Announcer(lambda: home)
+    build.keep(code)
+    build.begin(request(7, "dataset:b", [needed], parts))
+    build.begin(request(8, "dataset:c", [other], ""))
     build.end(key(8))
     after = world.artifact("published, not yet named by a record")
     made = gc.collect(world.store, 0)
@@ -178,8 +185,8 @@ def test_a_running_action_keeps_its_staging_and_inputs(world: World):
 def test_a_torn_line_of_a_build_is_no_action_yet(world: World):
     home = world.store.tmp / f"build-{os.getpid()}"
     home.mkdir()
-    build = Announcer(str(home))
-    build.begin("dataset:b", key(7), [], "")
+    build = Announcer(lambda: home)
+    build.begin(request(7, "dataset:b", [], ""))
     with (home / "in-use").open("ab") as file:
         file.write(b'["begin", "dataset:c", ')
     assert [use.action for use in in_use(world.store)] == ["dataset:b"]
@@ -244,6 +251,22 @@ def test_archives_live_while_a_lock_names_them(world: World):
     save_lock(lock, world.root / "tunekit.lock")
     gc.collect(world.store, 0)
     assert [p.name for p in folder.iterdir()] == [kept]
+
+
+def test_repositories_live_while_a_lock_names_them(world: World):
+    from tunekit.sources.git_repository import folder_name
+
+    kept, lost = "https://host.example/kept.git", "https://host.example/lost.git"
+    for url in (kept, lost):
+        folder = world.store.root / "archives" / "git" / folder_name(url)
+        folder.mkdir(parents=True)
+        (folder / "HEAD").write_text("x")
+    lock = empty_lock()
+    source = f"git:{kept}@main#x"
+    lock.sources[source] = block_of(source, "1" * 40, None, [FileEntry("f", 1, key(1))])
+    save_lock(lock, world.root / "tunekit.lock")
+    gc.collect(world.store, 0)
+    assert [p.name for p in (world.store.root / "archives" / "git").iterdir()] == [folder_name(kept)]
 
 
 def test_a_torn_root_stops_the_collection(world: World):

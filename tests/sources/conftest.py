@@ -154,3 +154,21 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(module + ".time", quick)
     yield server
     server.close()
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A web server, and a user with no proxy and no netrc. Waits are written down, not waited."""
+    from web_server import WebServer
+
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name == "TUNEKIT_PLAIN_HTTP":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reading this machine's certificates takes 60 ms a session
+    monkeypatch.setattr("tunekit.sources.web._certificates", lambda: bare)
+    server = WebServer()
+    quick = types.SimpleNamespace(**{**vars(time), "sleep": server.waits.append})
+    monkeypatch.setattr("tunekit.sources.transfer.time", quick)
+    yield server
+    server.close()

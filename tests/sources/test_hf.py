@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,26 @@ def refused(call, *words, **more) -> SourceError:
 
 def downloads(hub) -> list[str]:
     return [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
+
+
+def test_files_come_a_few_at_once(hub, tmp_path):
+    """The hub answers a download only when another is asked for: one at a time would wait for ever."""
+    repo = hub.add("datasets/org/many")
+    files = {f"train-{i}.jsonl": f'{{"text": "{i}"}}\n' * (i + 1) for i in range(4)}
+    repo.commit(files)
+    together, real = threading.Barrier(2, timeout=20), hub._resolve
+
+    def resolve_file(request, path, token):
+        if request.command == "GET":
+            together.wait()
+        real(request, path, token)
+
+    hub._resolve = resolve_file
+    told: list[tuple[int, int, str]] = []
+    block = pin("hf:datasets/org/many", tmp_path, progress=lambda *at: told.append(at))
+    total = sum(map(len, files.values()))
+    assert told[-1] == (total, total, "bytes") and told == sorted(told)
+    assert put(block, tmp_path / "out") == {name: text.encode() for name, text in files.items()}
 
 
 def test_a_lock_holds_the_commit_and_every_digest(hub, gsm, tmp_path):

@@ -73,13 +73,6 @@ def test_entries_and_block(root, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("source", ["path:../x", "path:/etc/passwd", "path:data/../../x", "path:data/../top.txt"])
-def test_never_leaves_the_project(root, source):
-    with pytest.raises(SourceError) as caught:
-        tree_of_path(source, root)
-    assert caught.value.slug == "path-outside-project"
-
-
 @pytest.mark.parametrize("source", ["path:out", "path:out/x.txt", "path:data", "path:data/*", "path:data/link.txt"])
 def test_links_out_of_the_project(root, tmp_path, source):
     (tmp_path / "x.txt").write_text("secret")
@@ -160,3 +153,71 @@ def test_materialise_notices_edits(root, tmp_path):
             materialise(block, tmp_path / f"out{number}", root=root, cache=tmp_path)
         assert caught.value.slug == "source-changed"
         assert not (tmp_path / f"out{number}" / "b.txt").exists()
+
+
+@pytest.fixture
+def beside(root, tmp_path) -> Path:
+    """A folder beside the project."""
+    for name in ("shared/a.jsonl", "shared/deep/b.jsonl", "shared/.hidden", "shared/c.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path / "shared"
+
+
+@pytest.mark.parametrize(
+    ("tail", "wanted"),
+    [
+        ("", ["a.jsonl", "c.txt", "deep/b.jsonl"]),
+        ("/", ["a.jsonl", "c.txt", "deep/b.jsonl"]),
+        ("/a.jsonl", ["a.jsonl"]),
+        ("/**/*.jsonl", ["a.jsonl", "deep/b.jsonl"]),
+        ("/*.jsonl", ["a.jsonl"]),
+        ("/deep/../a.jsonl", ["a.jsonl"]),
+        ("/link.txt", ["link.txt"]),
+    ],
+)
+def test_outside_the_project(root, beside, tmp_path, tail, wanted):
+    if "link" in tail:
+        (beside / "link.txt").symlink_to("c.txt")
+    for source in (f"path:{beside}{tail}", f"path:../shared{tail}"):
+        told: list[tuple[int, int, str]] = []
+        block = resolve(source, root=root, cache=tmp_path, progress=lambda *at, told=told: told.append(at))
+        assert [f.path for f in block.files] == wanted
+        assert told[-1] == (sum(f.size for f in block.files),) * 2 + ("bytes",)
+        out = tmp_path / f"out{len(list(tmp_path.glob('out*')))}"
+        materialise(block, out, root=root, cache=tmp_path)
+        assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == wanted
+
+
+def test_outside_that_leads_elsewhere(root, beside, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (beside / "out.txt").symlink_to("../secret")
+    for source in ("path:../shared", "path:../shared/*.txt"):
+        with pytest.raises(SourceError) as caught:
+            files_of_path(source, root)
+        assert caught.value.slug == "path-outside-project"
+    (beside / "out.txt").unlink()
+    (beside / "loop").symlink_to(".")
+    with pytest.raises(SourceError) as caught:
+        files_of_path("path:../shared", root)
+    assert caught.value.slug == "not-a-file"
+    for source in ("path:/dev/null", "path:../shared/none.txt", "path:../none/x/y", "path:../shared/*.parquet"):
+        with pytest.raises(SourceError) as caught:
+            files_of_path(source, root)
+        assert caught.value.slug in ("not-a-file", "missing-file"), source
+
+
+def test_outside_that_is_inside(root):
+    for source in (f"path:{root}/data", "path:../project/data/a.txt", "path:data/../data/*.txt", f"path:{root}"):
+        with pytest.raises(SourceError) as caught:
+            files_of_path(source, root)
+        assert caught.value.slug == "path-inside-project", source
+    assert "path:" in caught.value.hint and "without `pin`" in caught.value.hint
+
+
+def test_outside_and_changed(root, beside, tmp_path):
+    block = resolve("path:../shared/*.jsonl", root=root, cache=tmp_path)
+    (beside / "a.jsonl").write_text("shared/A.jsonl")
+    with pytest.raises(SourceError) as caught:
+        materialise(block, tmp_path / "out", root=root, cache=tmp_path)
+    assert caught.value.slug == "source-changed"

@@ -8,10 +8,13 @@ import shutil
 import time
 from typing import Any
 
+from tunekit.build import audit
 from tunekit.build.executor import Running
 from tunekit.errors import ActionError
-from tunekit.parts import Made, part_key
+from tunekit.hashing import hex_of
+from tunekit.parts import Made, listed, part_key
 from tunekit.plan.planner import Node, Planner
+from tunekit.protocol import Request, misformed
 from tunekit.store import artifacts, records
 from tunekit.store.leases import Lease
 from tunekit.store.store import Store
@@ -20,12 +23,13 @@ from tunekit.store.store import Store
 class Attempt:
     """`folder` is the action's staging directory; it goes when the record is published."""
 
-    def __init__(self, node: Node, lease: Lease, running: Running, folder: str, cpus: int) -> None:
+    def __init__(self, node: Node, lease: Lease, running: Running, request: Request, cpus: int) -> None:
         self.node = node
         self.cpus = cpus
         self.lease = lease
         self.running = running
-        self.folder = folder
+        self.request = request
+        self.folder = os.path.dirname(request.staging)
         self.name = records.new_attempt()
         self.started = time.time()
         self.effective: dict[str, Any] = {}
@@ -37,8 +41,27 @@ class Attempt:
         self.outputs: dict[str, str] | None = None
         self.error: dict[str, Any] | None = None
 
-    def take(self, event: dict[str, Any], store: Store) -> None:
-        """Account for one event of the worker."""
+    def take(self, event: dict[str, Any], store: Store) -> bool:
+        """Account for one event of the worker. False: it is none of our protocol, and fails the action, not the build
+        (code of a project runs where events are written)."""
+        try:
+            why = misformed(event)
+            if not why:
+                self._take(event, store)
+        except (
+            ValueError,
+            IndexError,
+            AttributeError,
+            TypeError,
+        ) as e:
+            why = str(e)
+        if why:
+            hint = "code of a project may write to no descriptor but 1 and 2"
+            message = f"an event of its process cannot be: {why[:300]}"
+            self.error = {"slug": "bad-event", "message": message, "hint": hint}
+        return not why
+
+    def _take(self, event: dict[str, Any], store: Store) -> None:
         match event["type"]:
             case "effective":
                 _merge(self.effective, event["settings"])
@@ -51,13 +74,14 @@ class Attempt:
             case "part":
                 self._take_part(event, store)
             case "error":
-                self.error = event
+                self.error = {name: str(event[name]) for name in ("slug", "message", "hint")}
             case "done":
-                self.outputs = event["outputs"]
+                self.outputs = {str(role): hex_of(digest) and digest for role, digest in event["outputs"].items()}
 
     def _take_part(self, event: dict[str, Any], store: Store) -> None:
         """The key is computed here: a worker that runs a project's code names the chunk, never the settings."""
         base = self.node.bases[event["item"]]
+        hex_of(event["chunk"]), hex_of(event["output"])
         self._parts.append(Made(base, event["chunk"], event["output"]))
         self._counts["total"] += 1
         if event["made"]:
@@ -86,6 +110,11 @@ class Attempt:
             message = f"{label}: the source changed while it was read"
             raise ActionError(message, slug="source-changed", hint="build again")
         return self._record(planner, environment)
+
+    def undeclared(self, store: Store, trace: audit.Trace) -> list[audit.Finding]:
+        """What the action's processes did that is none of its inputs (`--audit`)."""
+        used = [made.output for made in [*self._parts, *listed(self.request.previous)]]
+        return audit.undeclared(store, self.request, trace.of(self.running.pid), used)
 
     def parts_list(self) -> str:
         """What the label's next execution may copy rows from."""

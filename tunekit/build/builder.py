@@ -12,18 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunekit import diskspace
-from tunekit.build import environment, gates, history, links, trust
+from tunekit import diskspace, variables
+from tunekit.build import audit, environment, gates, history, links, trust
 from tunekit.build.attempt import Attempt
 from tunekit.build.executor import Nursery, Running, stop
 from tunekit.build.finish import early
 from tunekit.build.frontier import Frontier
+from tunekit.build.outcome import outcome
 from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
 from tunekit.plan.state import ABSENT
-from tunekit.protocol import Request
 from tunekit.store import leases, records
 from tunekit.store.in_use import Announcer
 
@@ -32,13 +32,14 @@ Listener = Callable[[dict[str, Any]], None]
 
 class Options(NamedTuple):
     """How to build. `jobs`: actions at once; 0: as many as cores allow. `finish`: keys of runs that are
-    ended where they stand."""
+    ended where they stand. `audit`: say what actions read that is none of their inputs."""
 
     jobs: int = 0
     keep_going: bool = False
     trust: bool = False
     offline: bool = False
     finish: frozenset[str] = frozenset()
+    audit: bool = False
 
 
 class Result(NamedTuple):
@@ -68,7 +69,7 @@ class Builder:
         self.failed: dict[str, TunekitError] = {}
         self.records: dict[str, dict[str, Any]] = {}
         self._nurseries: dict[str, Nursery] = {}
-        self._announcer: Announcer | None = None  # a build that runs nothing writes nothing
+        self._announcer = Announcer(self._home)
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[str, float] = {}
         self._looked = 0.0  # when the nurseries were looked after
@@ -91,6 +92,8 @@ class Builder:
             raise LockError("; ".join(dict.fromkeys(missing)), slug="unlocked", hint="tunekit lock")
         total = sum(n.run for n in nodes.values())
         self._check_trust(nodes)
+        if self.options.audit and total:
+            audit.check()
         links.register(self.root, self.store)  # from here on gc knows whose results these are
         self.listen({"type": "plan", "total": total, "fresh": len(nodes) - total, "order": self._steps(nodes)})
         try:
@@ -115,6 +118,7 @@ class Builder:
                 code |= self.planner.code_digests(node.action)
                 users.append(label)
         if not self.options.trust:
+            code |= trust.variables(self.root, self.planner.graph.pass_env) if code else {}
             more = f" and {len(users) - 3} more" if len(users) > 3 else ""
             trust.check(self.root, code, ", ".join(users[:3]) + more)
 
@@ -214,32 +218,28 @@ class Builder:
     def _execute(self, label: str, node: Node, lease: leases.Lease, cpus: int) -> None:
         code = self.planner.code_digests(node.action) if node.action.code else {}
         if not self.options.trust:
-            trust.check(self.root, code, label)
-        for package in node.action.packages:
-            if self.planner.inputs.version(package) == ABSENT:  # its version is in the key: a typo would guard nothing
-                hint = "install it, or look at `packages` of the target"
-                raise ActionError(
-                    f"{label}: the package `{package}` is not installed", slug="package-missing", hint=hint
-                )
+            asked = trust.variables(self.root, self.planner.graph.pass_env) if code else {}
+            trust.check(self.root, code | asked, label)
+        for package in (p for p in node.action.packages if self.planner.inputs.version(p) == ABSENT):
+            hint = "install it, or look at `packages` of the target"  # it is in the key: a typo would guard nothing
+            raise ActionError(f"{label}: the package `{package}` is not installed", slug="package-missing", hint=hint)
         diskspace.need(self.store.root)
         finish = node.key in self.options.finish
-        request = self.requests.make(node, cpus, self.options.offline, finish)
-        if self._announcer is None:
-            self._announcer = Announcer(str(self._home()))
-        self._announcer.begin(label, node.key, _trees(request), request.previous)
-        running = self._nursery(kind_of(node.action.kind).preload).start(label, request)
-        folder = os.path.dirname(request.staging)
-        self.running[label] = Attempt(node, lease, running, folder, cpus)
+        request = self.requests.make(node, cpus, self.options.offline, finish, self._announcer.keep)
+        self._announcer.begin(request)
+        given = variables.of_action(os.environ, node.action.source, self.planner.graph.pass_env)
+        running = self._nursery(kind_of(node.action.kind).preload).start(label, request, given)
+        attempt = self.running[label] = Attempt(node, lease, running, request, cpus)
         self._changed = True
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
         reasons = ["finished early, from its last checkpoint"] if finish else [str(r) for r in node.reasons]
-        self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": folder})
+        self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": attempt.folder})
 
     def _nursery(self, group: str) -> Nursery:
         if group in self._nurseries and not self._nurseries[group].listen():
             self._look_after()
         if group not in self._nurseries:
-            self._nurseries[group] = Nursery(group, self._home())
+            self._nurseries[group] = Nursery(group, self._home(), traced=self.options.audit)
         return self._nurseries[group]
 
     def _home(self) -> Path:
@@ -276,8 +276,8 @@ class Builder:
             return  # it ended with its nursery, in the same round of the selector
         found, ended = running.read()
         for event in found:
-            attempt.take(event, self.store)
-            self.listen(event)
+            if attempt.take(event, self.store):
+                self.listen(event)
         if not ended:
             return
         status = self._nurseries[kind_of(attempt.node.action.kind).preload].await_exit(running)
@@ -286,23 +286,41 @@ class Builder:
             return
         self._selector.unregister(running.fd)
         running.close()
+        self._audit(attempt)
         try:
-            record = attempt.conclude(status, self.planner, self.environment)
+            names = sorted(name for name in self.planner.graph.pass_env if name in os.environ)
+            record = attempt.conclude(status, self.planner, self.environment | ({"variables": names} if names else {}))
         except TunekitError as e:
             self._end(label, e)
             return
         self._publish(label, attempt, record)
 
+    def _audit(self, attempt: Attempt) -> None:
+        """Warn of what the action read that is none of its inputs."""
+        trace = self._nurseries[kind_of(attempt.node.action.kind).preload].trace
+        if trace is None or attempt.node.action.source:
+            return
+        found = [f.message(self.root) for f in attempt.undeclared(self.store, trace)]
+        more = [f"… and {len(found) - audit.SHOWN} more"] if len(found) > audit.SHOWN else []
+        for message in found[: audit.SHOWN] + more:
+            warning = {"type": "warning", "slug": "undeclared-input", "message": message}
+            attempt.take(warning, self.store)
+            self.listen({**warning, "action": attempt.node.action.label})
+
     def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
         selected = records.add(self.store, record, attempt.parts_list())
-        if not all([self.planner.presence.present(tree) for tree in selected["outputs"].values()]):
-            records.select(self.store, record)  # the first result's objects are lost, and these are other bytes
-            message = f"its result was lost, and it came out differently: attempt {record['attempt']} counts now"
-            self.listen({"type": "warning", "action": label, "slug": "other-bytes", "message": message})
-            selected = record
-        elif early(selected) and not early(record):
-            records.select(self.store, record)  # trained in full (`--force`): it counts from now on
-            selected = record
+        try:
+            found = outcome(self.planner, record, selected)
+        except LockError as e:
+            attempt.clear()
+            history.append(self.root, label, record, "attempt")  # gc keeps it: it may be promoted
+            self._end(label, e)
+            return
+        if found.record is not record:
+            history.append(self.root, label, record, "attempt")
+        selected, (slug, message) = found
+        if slug:
+            self.listen({"type": "warning", "action": label, "slug": slug, "message": message})
         node = attempt.node
         if node.key in self.options.finish and not early(record):
             message = "its method knows no early end: it was trained in full"
@@ -317,7 +335,7 @@ class Builder:
         self._done(label, selected, "built")
 
     def _hit(self, label: str, node: Node, how: str) -> None:
-        record = {} if node.action.source else records.lookup(self.store, node.key) or {}
+        record = {} if node.action.source else self.planner.results.record(node.key) or {}
         node.run = False
         self.found += 1
         if record:
@@ -345,8 +363,7 @@ class Builder:
 
     def _release(self, label: str) -> None:
         attempt = self.running.pop(label)
-        if self._announcer:
-            self._announcer.end(attempt.node.key)
+        self._announcer.end(attempt.node.key)
         attempt.lease.release()
         self._changed = True
 
@@ -367,7 +384,7 @@ class Builder:
         """Hold a result against its gates; a failed one keeps the result and blocks what would use it."""
         if label not in self._gated or not self.planner.nodes[label].outputs:
             return
-        record = self.records.get(label) or records.lookup(self.store, self.planner.nodes[label].key) or {}
+        record = self.records.get(label) or self.planner.results.measured(self.planner.nodes[label].key)
         for receipt in gates.judge(self.planner.graph.actions[label].gates, record):
             self.listen({"type": "gate", "action": label, **receipt._asdict()})
             if not receipt.passed:
@@ -384,12 +401,5 @@ class Builder:
             attempt.running.close()
             attempt.lease.release()
         self._selector.close()
-        if self._announcer:
-            self._announcer.close()
+        self._announcer.close()
         shutil.rmtree(self.store.tmp / f"build-{os.getpid()}", ignore_errors=True)
-
-
-def _trees(request: Request) -> list[str]:
-    """Artifacts that an action reads while it runs: its inputs, and the snapshot of its code."""
-    code = ["sha256:" + os.path.basename(request.code_root)] if request.code_root else []
-    return [found.digest for items in request.inputs.values() for found in items] + code

@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import tunekit
+from tunekit import lifeline, variables
+from tunekit.build.audit import Trace, command
 from tunekit.errors import ActionError
 from tunekit.protocol import Request
+
+PATIENCE = 10.0  # seconds that a nursery has to end what its actions left behind
 
 
 class Running:
@@ -39,7 +43,7 @@ class Running:
         for line in lines:
             try:
                 event = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(event, dict) and "type" in event:
                 found.append(event)
@@ -55,16 +59,23 @@ class Running:
 class Nursery:
     """The controller's end of one `tunekit.worker` process."""
 
-    def __init__(self, group: str, folder: Path) -> None:
+    def __init__(self, group: str, folder: Path, *, traced: bool = False) -> None:
         self.group = group
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel = ours
         self._log = folder / f"nursery-{group}-{os.getpid()}.log"
-        env = {**os.environ, **_environment(folder)}
+        self._mark = f"TUNEKIT_WORKER={os.getpid()}-{group}-{os.urandom(6).hex()}".encode()
+        env = variables.allowed(os.environ) | _environment(folder)
+        env |= dict([self._mark.decode().split("=")])
+        # -P: a project's own `json.py` or `pyarrow.py` is never what an import of ours finds
+        program = [sys.executable, "-P", "-m", "tunekit.worker", str(theirs.fileno()), group, str(os.getpid())]
+        self.trace: Trace | None = None
+        if traced:
+            file = folder / f"trace-{group}-{os.urandom(4).hex()}"
+            self.trace, program = Trace(file), command(program, file)
         with theirs, open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                # -P: a project's own `json.py` or `pyarrow.py` is never what an import of ours finds
-                [sys.executable, "-P", "-m", "tunekit.worker", str(theirs.fileno()), group, str(os.getpid())],
+                program,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -76,10 +87,11 @@ class Nursery:
         self._running: dict[str, Running] = {}
         self._pids: dict[int, Running] = {}
 
-    def start(self, label: str, request: Request) -> Running:
-        """Fork a child for a request. It begins as soon as the nursery's imports are done."""
+    def start(self, label: str, request: Request, given: dict[str, str]) -> Running:
+        """Fork a child for a request, with variables that it is given: both go as a file without a name. It begins as
+        soon as the nursery's imports are done."""
         read, write = os.pipe2(os.O_CLOEXEC)
-        asked = _memory_file(request.to_json().encode())
+        asked = _memory_file(json.dumps(given).encode() + b"\n" + request.to_json().encode())
         try:
             socket.send_fds(self.channel, [json.dumps({"key": request.key}).encode()], [write, asked])
         except OSError as e:
@@ -135,11 +147,22 @@ class Nursery:
         self.listen()
         for pid in list(self._pids):
             _kill_group(pid)
-        _kill_group(self.process.pid)
-        self.process.wait()
+        self._end()
         self.channel.close()
         if self._log.exists() and not self._log.stat().st_size:
             self._log.unlink()
+
+    def _end(self) -> None:
+        """Have it end whatever its actions left behind, and itself."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            ended = os.pidfd_open(self.process.pid)
+            select.select([ended], [], [], PATIENCE)
+            os.close(ended)
+        if self.process.poll() != 0:  # it could not: it was killed, or is at its imports, or does not answer
+            _kill_group(self.process.pid)
+            self.process.wait()
+            lifeline.end_marked(self._mark)
 
 
 def _memory_file(data: bytes) -> int:

@@ -8,6 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tunekit.errors import StoreError
+from tunekit.foreign import STATE_BYTES, Unfit, json_of, read_plain
+from tunekit.hashing import hex_of
+
 
 def path(root: Path) -> Path:
     return root / ".tunekit" / "history.jsonl"
@@ -40,12 +44,26 @@ def read(root: Path) -> list[dict[str, Any]]:
     """All lines, oldest first; a torn last line is passed over."""
     out = []
     try:
-        lines = path(root).read_bytes().splitlines()
+        lines = read_plain(path(root), STATE_BYTES).splitlines()
     except FileNotFoundError:
         return []
+    except Unfit as e:
+        hint = "move it away: it only says which results gc must keep"
+        raise StoreError(f"{path(root)} {e}", slug="bad-history", hint=hint) from None
     for line in lines:
         try:
-            out.append(json.loads(line))
+            found = json_of(line)
         except ValueError:
             continue
+        if _is_line(found):
+            out.append(found)
     return out
+
+
+def _is_line(found: Any) -> bool:
+    """Whether `append` could have written it."""
+    try:
+        digests = [hex_of(digest) for digest in [found["key"], *found["outputs"].values()]]
+        return bool(digests) and all(isinstance(found[name], str) for name in ("label", "attempt"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False

@@ -1,32 +1,44 @@
-"""Pinning: the sources of a graph that the lock does not have yet. Runs no project code."""
+"""Bringing tunekit.lock up to date: what it does not have yet of a graph. Runs no project code."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from tunekit.build import environment
-from tunekit.errors import LockError, Problem
+from tunekit.build.drift import DEFAULT
+from tunekit.build.lockdiff import RecipeChange, recipe_changes
+from tunekit.errors import LockError, Problems
 from tunekit.graph import Graph
-from tunekit.lockfile import Environment, Lock, SourceBlock, load_lock, save_lock
+from tunekit.inside import in_project
+from tunekit.label import parse_label
+from tunekit.lockfile import Environment, Lock, RecipeBlock, SourceBlock, load_lock, recipe_of, save_lock
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.project import LOCK
+from tunekit.sources.deliver import Progress, no_progress
 from tunekit.sources.locator import is_later
 from tunekit.store.store import Store
 
+# For each source that is pinned: a context with what takes (done, total, unit).
+Watch = Callable[[], AbstractContextManager[Progress]]
+
+
+def _unwatched() -> AbstractContextManager[Progress]:
+    return nullcontext(no_progress)
+
 
 def locked_sources(graph: Graph) -> list[str]:
-    """Sources that need a pin: all but `path:` ones, which version control pins."""
-    return sorted(source for source in graph.sources if not source.startswith("path:"))
+    """Sources that need a pin: all but `path:` ones in the project, which version control pins."""
+    return sorted(source for source in graph.sources if not in_project(source))
 
 
 def _refuse_later(root: Path, overrides: list[str]) -> None:
     from tunekit.manifest.project import load
     from tunekit.manifest.scope import build_graph
 
-    problems: list[Problem] = []
+    problems = Problems()
     build_graph(load(root, overrides, problems), problems, later=False)
 
 
@@ -34,31 +46,61 @@ def missing(graph: Graph, lock: Lock) -> list[str]:
     return [s for s in locked_sources(graph) if s not in lock.sources]
 
 
+def recipes_of(graph: Graph) -> dict[str, RecipeBlock]:
+    return {name: recipe_of(settings) for name, settings in graph.recipes.items()}
+
+
 class OutOfDate(NamedTuple):
-    """What `tunekit lock` would change: pins that the lock does not have, and pins that nothing names any more."""
+    """What `tunekit lock` would change: pins that the lock does not have, pins and results that nothing names any
+    more, and recipes with other settings."""
 
     missing: list[str]
     gone: list[str]
+    recipes: list[RecipeChange]
 
     def error(self) -> LockError:
         parts = [f"does not pin {', '.join(self.missing)}"] * bool(self.missing)
         parts += [f"pins {', '.join(self.gone)}, which nothing names"] * bool(self.gone)
+        parts += [f"has another {change}" for change in self.recipes]
         return LockError(f"tunekit.lock {' and '.join(parts)}", slug="lock-out-of-date", hint="tunekit lock")
 
 
 def out_of_date(graph: Graph, lock: Lock) -> OutOfDate | None:
     """None if `tunekit lock` would change nothing."""
+    changes = recipe_changes(lock.recipes, recipes_of(graph))
+    unpinned = [_profile_name(name) for name in (DEFAULT, *sorted(graph.profiles)) if name not in lock.environments]
+    unpinned += [f"recipe {c.name}" for c in changes if c.old is None]
     known = locked_sources(graph)
-    unpinned = [] if "default" in lock.environments else ["the environment"]
-    found = OutOfDate(missing(graph, lock) + unpinned, [s for s in sorted(lock.sources) if s not in known])
-    return found if found.missing or found.gone else None
+    gone = [s for s in sorted(lock.sources) if s not in known]
+    gone += [_profile_name(name) for name in sorted(lock.environments) if name not in (DEFAULT, *graph.profiles)]
+    gone += [f"recipe {c.name}" for c in changes if c.new is None]
+    gone += [f"a result of {label}" for label in sorted({r.label for r in lock.results}) if not _declared(label, graph)]
+    found = OutOfDate(missing(graph, lock) + unpinned, gone, [c for c in changes if c.old and c.new])
+    return found if any(found) else None
+
+
+def _profile_name(name: str) -> str:
+    return "the environment" if name == DEFAULT else f"environment {name}"
+
+
+def _declared(label: str, graph: Graph) -> bool:
+    parsed = parse_label(label)
+    return parsed is not None and str(parsed._replace(output="")) in graph.actions
+
+
+def wants_update(graph: Graph, lock: Lock) -> bool:
+    """Whether a build has something to lock: a source, a profile or a recipe that the lock does not have as it is.
+    What nothing names any more can wait for `tunekit lock`."""
+    changed = [c for c in recipe_changes(lock.recipes, recipes_of(graph)) if c.new]
+    return bool(missing(graph, lock) or changed or graph.profiles.keys() - lock.environments.keys())
 
 
 def update(
     root: Path, graph: Graph, inputs: Inputs, store: Store, *, offline: bool, say: Callable[[str], None],
-    upgrade: tuple[str, ...] = (), overrides: list[str] | None = None,
+    upgrade: tuple[str, ...] = (), overrides: list[str] | None = None, watch: Watch = _unwatched,
 ) -> Lock:  # fmt: skip
-    """Pin what is new (and `upgrade`), drop what is gone, keep the rest; write the lock if its bytes change.
+    """Pin what is new (and `upgrade`), drop what is gone, keep the rest; write the lock if its bytes change. Recipes
+    that `overrides` bring are not written: they are of one call only. `watch` gives what one source says how far it is.
     DeclarationError for sources of a later version: all of them, before anything is fetched."""
     from tunekit.sources.registry import resolve
 
@@ -71,10 +113,36 @@ def update(
             sources[source] = lock.sources[source]
             continue
         say(f"locking {source}")
-        sources[source] = resolve(source, root=root, cache=store.root / "archives", offline=offline)
-    profile = lock.environments.get("default")
-    if profile is None or upgrade:
-        profile = Environment(platform.python_version(), environment.packages(inputs))
-    changed = lock._replace(sources=sources, environments={**lock.environments, "default": profile})
+        with watch() as progress:
+            sources[source] = resolve(
+                source, root=root, cache=store.root / "archives", offline=offline, progress=progress
+            )
+    changed = lock._replace(
+        sources=sources,
+        environments=_environments(root, graph, inputs, lock, anew=bool(upgrade)),
+        recipes=lock.recipes if overrides else recipes_of(graph),
+        results=[r for r in lock.results if _declared(r.label, graph)],
+    )
+    for change in recipe_changes(lock.recipes, changed.recipes):
+        say(f"locking {change}")
     save_lock(changed, root / LOCK)
     return changed
+
+
+def _environments(root: Path, graph: Graph, inputs: Inputs, lock: Lock, *, anew: bool) -> dict[str, Environment]:
+    """`default` as it is installed here, and the others by what lies beside their interpreters. One that is locked
+    stays, but for `anew`; where its interpreter is not on this machine, it stays in any case."""
+    found = {}
+    for name, path in {DEFAULT: "", **graph.profiles}.items():
+        old = lock.environments.get(name)
+        if old is not None and not anew:
+            found[name] = old
+        elif name == DEFAULT:
+            found[name] = Environment(environment.python(), environment.packages(inputs))
+        elif (now := environment.at(root, path) or old) is not None:
+            found[name] = now
+        else:
+            message = f"environment `{name}`: there is no installation of Python at {path}"
+            hint = f"python -m venv {Path(path).parent.parent}, then install what it needs, then `tunekit lock`"
+            raise LockError(message, slug="profile-missing", hint=hint)
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ class Requests:
         self.planner = planner
         self._snapshots: dict[tuple[str, ...], tuple[dict[str, dict[str, str]], str]] = {}
 
-    def make(self, node: Node, cpus: int, offline: bool, finish: bool = False) -> Request:
-        """Everything that the worker needs, as files it may read. Whoever holds the lease may ask."""
+    def make(
+        self, node: Node, cpus: int, offline: bool, finish: bool = False, keep: Callable[[str], None] = lambda _: None
+    ) -> Request:
+        """Everything that the worker needs, as files it may read. Whoever holds the lease may ask. `keep` is told of
+        the snapshot of its code: from then on gc leaves that alone."""
         planner, action = self.planner, node.action
         store = planner.store
         bases = [] if action.label in planner.forced else node.bases  # to do it all again, nothing is looked up
-        code, code_root = self._snapshot(node)
+        code, code_root = self._snapshot(node, keep)
         spec = dict(action.spec)
         if action.source:
             spec |= _fetch_spec(planner, action.source, offline)
@@ -47,15 +52,18 @@ class Requests:
             previous=_previous(planner, action.label) if bases else "",
         )
 
-    def _snapshot(self, node: Node) -> tuple[dict[str, dict[str, str]], str]:
+    def _snapshot(self, node: Node, keep: Callable[[str], None]) -> tuple[dict[str, dict[str, str]], str]:
         """The action's code and files, in the store: the worker never reads the workspace. Actions with the same
         code share one."""
         digests = self.planner.code_digests(node.action)
         if not digests:
             return {}, ""
         asked = tuple(f"{path}={digest}" for path, digest in sorted(digests.items()))
-        if asked not in self._snapshots:
-            self._snapshots[asked] = _snapshot(self.planner, digests, node.action.files)
+        while asked not in self._snapshots:
+            code, base = _snapshot(self.planner, digests, node.action.files)
+            keep("sha256:" + os.path.basename(base))
+            if all(os.path.exists(file["snapshot"]) for file in code.values()):  # else a collection was quicker
+                self._snapshots[asked] = code, base
         return self._snapshots[asked]
 
 
@@ -96,7 +104,7 @@ def _snapshot(planner: Planner, digests: dict[str, str], data: list[str]) -> tup
             body = unix_lines(body)
         stored = artifacts.add_bytes(store, body)
         if stored != digest:
-            planner.state.changed.add(path)
+            planner.state.doubt(path)
             from tunekit.errors import ActionError
 
             raise ActionError(f"{path} was edited while the build looked at it", slug="edited", hint="build again")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.cli.command import new_parser, project_root
-from tunekit.errors import DeclarationError, Problem, SourceError, UsageError, nearest
+from tunekit.errors import DeclarationError, Problems, SourceError, UsageError, nearest
 from tunekit.label import NAME, Label
 
 
@@ -86,7 +86,7 @@ def _check(root: Path, label: Label, values: dict[str, Any], file: str) -> None:
     from tunekit.manifest.scope import build_graph
     from tunekit.manifest.toml import Document
 
-    problems: list[Problem] = []
+    problems = Problems()
     manifest = load(root, [], problems)
     if problems:
         raise DeclarationError(problems)

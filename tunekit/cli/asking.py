@@ -16,6 +16,7 @@ from typing import IO, Any
 import msgspec
 
 import tunekit
+from tunekit import variables
 from tunekit.errors import ActionError
 from tunekit.question import Question
 
@@ -63,7 +64,7 @@ def _environment() -> dict[str, str]:
     path = [] if ours.endswith("-packages") else [ours]
     more = os.environ.get("PYTHONPATH")
     return {
-        **os.environ,
+        **variables.allowed(os.environ),
         "PYTHONPATH": os.pathsep.join([*path, *([more] if more else [])]),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",

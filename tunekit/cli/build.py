@@ -29,12 +29,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("labels", nargs="*", metavar="LABEL")
     p.add_argument("-n", "--dry-run", action="store_true", help="say what would run, and why")
-    p.add_argument(
+    how = p.add_mutually_exclusive_group()
+    how.add_argument(
         "--locked",
         action="store_true",
         help="fail if `tunekit lock` would change it, or what runs would run in another environment",
     )
-    p.add_argument("--frozen", action="store_true", help="use tunekit.lock as it is, touch no network")
+    how.add_argument("--frozen", action="store_true", help="use tunekit.lock as it is, touch no network")
     p.add_argument("--offline", action="store_true", help="touch no network")
     p.add_argument("-j", "--jobs", type=_jobs, default=0, help="actions at once (default: what the cores allow)")
     p.add_argument("-k", "--keep-going", action="store_true", help="build what does not need what failed")
@@ -46,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--set", action="append", default=[], metavar="LABEL.KEY=VALUE", dest="overrides")
     p.add_argument("--trust", action="store_true", help="run this project's code, this time")
     p.add_argument("--summary", default="", metavar="FILE", help="append what happened, as Markdown (docs/ci.md)")
+    p.add_argument(
+        "--audit", action="store_true", help="warn of what actions read, run or speak to beside their inputs (strace)"
+    )
     p.add_argument("--json", action="store_true", help="events as JSON lines")
     return p
 
@@ -67,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, summary: Summary | None) -> int:
     root, store = project_root(args), open_store()
-    if not (args.overrides or args.force or args.finish or args.dry_run or args.locked):
+    if not (args.overrides or args.force or args.finish or args.dry_run or args.locked or args.audit):
         done = unchanged(root, store.root, args.labels)
         if done is not None:
             if summary is not None:
@@ -96,7 +100,6 @@ def _finishing(planner: Planner, labels: list[str], asked: list[str]) -> frozens
     """Keys of the runs to end early; `labels` gets those of them that it does not build already."""
     from tunekit.build.finish import early, key_to_finish
     from tunekit.plan.project import wanted
-    from tunekit.store import records
 
     runs = wanted(planner, asked)
     both = sorted(planner.forced.intersection(runs))
@@ -107,7 +110,7 @@ def _finishing(planner: Planner, labels: list[str], asked: list[str]) -> frozens
     planner.plan(labels)
     keys = {label: key_to_finish(planner, label) for label in runs}
     for label in [label for label, key in keys.items() if not key]:
-        how = early(records.lookup(planner.store, planner.nodes[label].key) or {})
+        how = early(planner.results.record(planner.nodes[label].key) or {})
         print(f"{label} is built{f' ({how})' if how else ''}: nothing is to finish", file=sys.stderr)
     return frozenset(keys.values()) - {""}
 
@@ -131,15 +134,18 @@ def _locked(planner: Planner, args: argparse.Namespace, root: Path, store: Store
         if found:
             raise found.error()
         return planner
-    missing = locking.missing(planner.graph, planner.inputs.lock)
-    if not missing or args.dry_run:
-        return planner
-    if args.frozen:
+    if args.frozen and (missing := locking.missing(planner.graph, planner.inputs.lock)):
         raise LockError(f"tunekit.lock does not pin {', '.join(missing)}", slug="unlocked", hint="tunekit lock")
+    if args.frozen or args.dry_run or not locking.wants_update(planner.graph, planner.inputs.lock):
+        return planner
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     from tunekit.plan.project import open_planner
+    from tunekit.report.fetching import Fetching
 
-    locking.update(root, planner.graph, planner.inputs, store, offline=args.offline, say=say, overrides=args.overrides)
+    locking.update(
+        root, planner.graph, planner.inputs, store, offline=args.offline, say=say, overrides=args.overrides,
+        watch=Fetching,
+    )  # fmt: skip
     return open_planner(root, store, args.overrides)
 
 
@@ -148,7 +154,7 @@ def _check_environment(planner: Planner) -> None:
 
     found = drift.of(planner.inputs)
     if found:
-        lines = ", ".join(f"{name} {have} (locked: {want})" for name, want, have in found)
+        lines = ", ".join(f"{d.package} {d.installed} (locked: {d.locked})" for d in found)
         raise LockError(f"the environment differs from tunekit.lock: {lines}", slug="environment-drift",
                         hint="pip install -c <(python -m tunekit env --constraints) …")  # fmt: skip
 
@@ -156,12 +162,13 @@ def _check_environment(planner: Planner) -> None:
 def _build(
     planner: Planner, labels: list[str], args: argparse.Namespace, finish: frozenset[str], summary: Summary | None
 ) -> int:
+    from tunekit.build import drift
     from tunekit.build.builder import Builder, Options
     from tunekit.report.listen import listener
 
     offline = args.offline or args.frozen
     trusted = args.trust or os.environ.get("TUNEKIT_TRUST") == "1"
-    options = Options(args.jobs, args.keep_going, trusted, offline, finish)
+    options = Options(args.jobs, args.keep_going, trusted, offline, finish, args.audit)
     with listener(as_json=args.json) as listen:
         if summary is not None:
             listen = summary.beside(planner, listen)
@@ -174,7 +181,10 @@ def _build(
         finally:
             if builder.links is not None and not (args.overrides or args.finish):
                 planner.state.complete(args.labels, builder.links)
+            drift.note(planner.inputs, planner.graph)
             planner.save()
+    if args.audit and not result.executed:
+        print("nothing ran, so nothing was audited; `--force LABEL` runs it again", file=sys.stderr)
     return _exit_code(list(result.failed.values()))
 
 

@@ -1,4 +1,4 @@
-"""`tunekit lock`: pin sources in tunekit.lock. Runs no project code."""
+"""`tunekit lock`: pin sources in tunekit.lock, and say what changed in it. Runs no project code."""
 
 from __future__ import annotations
 
@@ -18,20 +18,35 @@ def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "lock",
         "Pin the sources that tunekit.lock does not have, drop those that nothing names any more, keep the rest.\n"
-        "`path:` sources need no pin: version control has them.",
-        "tunekit lock\ntunekit lock --check    (CI: exit 3 if it would change)\n"
-        "tunekit lock --upgrade                    (everything)\ntunekit lock --upgrade pypi:corpus#data/train.jsonl",
+        "`path:` sources in the project need no pin: version control has them.\n"
+        "`lock diff` says what changed since a revision of git (default: HEAD) or another lock file.",
+        "tunekit lock\ntunekit lock --check    (CI: exit 3 if it would change)\ntunekit lock diff HEAD~1\n"
+        "tunekit lock --upgrade                    (everything)\ntunekit lock --upgrade dataset:corpus\n"
+        "tunekit lock --upgrade pypi:corpus#data/train.jsonl",
     )
+    p.add_argument("words", nargs="*", metavar="diff [REVISION|FILE]", help="say what changed, change nothing")
     p.add_argument("--check", action="store_true", help="change nothing; exit 3 if the lock is out of date")
-    p.add_argument("--upgrade", nargs="*", metavar="SOURCE", help="pin anew, with the environment (default: all)")
+    p.add_argument("--upgrade", nargs="*", metavar="SOURCE|LABEL", help="pin anew, with the environment (default: all)")
     p.add_argument("--offline", action="store_true", help="touch no network")
     p.add_argument("--json", action="store_true")
     return p
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.words:
+        if args.words[0] != "diff":
+            hint = "`tunekit lock --upgrade SOURCE` pins one anew; `tunekit lock diff REVISION` compares"
+            raise UsageError(f"`{args.words[0]}` is nothing that `lock` does", hint=hint)
+        from tunekit.cli.lockdiff import diff
+
+        return diff(args, args.words[1:])
+    return _lock(args)
+
+
+def _lock(args: argparse.Namespace) -> int:
     from tunekit.build import locking
     from tunekit.plan.project import open_planner
+    from tunekit.report.fetching import Fetching
 
     root, store = project_root(args), open_store()
     planner = open_planner(root, store, keep=not args.check)
@@ -39,21 +54,23 @@ def run(args: argparse.Namespace) -> int:
     known = locking.locked_sources(planner.graph)
     if args.check:
         return _check(locking.out_of_date(planner.graph, before), len(known), as_json=args.json)
-    upgrade = tuple(_upgrades(args.upgrade, known))
+    upgrade = tuple(_upgrades(args.upgrade, known, planner.graph.sources))
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     after = locking.update(
-        root, planner.graph, planner.inputs, store, offline=args.offline, say=say, upgrade=upgrade
+        root, planner.graph, planner.inputs, store, offline=args.offline, say=say, upgrade=upgrade, watch=Fetching
     )  # fmt: skip
     _report(before, after, as_json=args.json)
     return 0
 
 
-def _upgrades(asked: list[str] | None, known: list[str]) -> list[str]:
+def _upgrades(asked: list[str] | None, known: list[str], readers: dict[str, list[str]]) -> list[str]:
+    """Sources as the lock names them: those asked for, and those of the targets asked for."""
     from tunekit.sources.locator import as_locked
 
     if asked is None:
         return []
-    asked = [as_locked(source, known) for source in asked]
+    of_target = {name: [s for s in known if name + "#fetch" in readers[s]] for name in asked}
+    asked = [s for name in asked for s in of_target[name] or [as_locked(name, known)]]
     for source in asked:
         if source not in known:
             hint = nearest(source, known) or "this project has no source that needs a pin"
@@ -63,7 +80,8 @@ def _upgrades(asked: list[str] | None, known: list[str]) -> list[str]:
 
 def _check(found: OutOfDate | None, count: int, *, as_json: bool) -> int:
     if as_json:
-        body = {"missing": found.missing, "gone": found.gone} if found else {"missing": [], "gone": []}
+        missing, gone, recipes = found or ([], [], [])
+        body = {"missing": missing, "gone": gone, "recipes": [str(change) for change in recipes]}
         print_json("lock-check", {"ok": found is None, **body})
     if found:
         raise found.error()

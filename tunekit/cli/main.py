@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ VERBS = {
     "bundle": ("bundle", "a project and its results in one archive, and back"),
     "publish": ("publish", "upload a result to a Hugging Face hub"),
     "lock": ("lock", "pin sources in tunekit.lock"),
+    "promote": ("promote", "choose which attempt is the result of a target"),
     "init": ("init", "make a new project that builds as it stands"),
     "add": ("add", "add a dataset or a model to tunekit.toml"),
     "trust": ("trust", "allow this project's code to run"),
@@ -85,8 +87,7 @@ def _failed(error: Exception, debug: bool) -> int:
 
     if debug:
         raise error
-    if (full := _disk_full(error)) is not None:
-        error = full
+    error = _disk_full(error) or _of_the_system(error) or error
     if isinstance(error, TunekitError):
         print(error.render(), file=sys.stderr)
         return error.exit_code
@@ -96,6 +97,26 @@ def _failed(error: Exception, debug: bool) -> int:
         file=sys.stderr,
     )
     return 70
+
+
+_SYSTEM = {
+    errno.EROFS: ("read-only", "it is mounted read-only: set TUNEKIT_STORE to a place that can be written"),
+    errno.EACCES: ("no-permission", "see whose it is, and what it allows"),
+    errno.EPERM: ("no-permission", "see whose it is, and what it allows"),
+    errno.EMFILE: ("too-many-files", "raise the limit of open files (`ulimit -n`), or build with a smaller `--jobs`"),
+    errno.ENFILE: ("too-many-files", "the machine has no file descriptor left"),
+    errno.EIO: ("io-error", "look at the disk; then `tunekit verify`"),
+}
+
+
+def _of_the_system(error: Exception) -> TunekitError | None:
+    """What the operating system refused, by its name."""
+    from tunekit.errors import StoreError
+
+    if not isinstance(error, OSError) or error.errno not in _SYSTEM:
+        return None
+    slug, hint = _SYSTEM[error.errno]
+    return StoreError(f"{error.filename or 'a file'}: {error.strerror}", slug=slug, hint=hint)
 
 
 def _disk_full(error: Exception) -> TunekitError | None:

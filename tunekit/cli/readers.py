@@ -11,7 +11,7 @@ from tunekit.hashing import digest_of, short
 from tunekit.plan.planner import Planner
 from tunekit.question import Subject
 from tunekit.report.look.blocks import Head
-from tunekit.store import artifacts, records
+from tunekit.store import artifacts
 
 READERS = ("run", "eval")
 _LONGEST = ("sequence_len", "max_prompt_length")
@@ -176,7 +176,7 @@ def ledger_of(record: dict[str, Any] | None) -> dict[str, Any]:
 
 def _ledger_of_reader(reader: Found, dataset: str) -> dict[str, Any]:
     """What became of the dataset's rows in the run itself, if it is built: of rows that were too long."""
-    record = records.lookup(reader.planner.store, reader.node.key) if reader.node.key else None
+    record = reader.planner.results.record(reader.node.key) if reader.node.key else None
     found = record["effective"].get("ledger") if record else None
     counts = [line for part in (found or {}).values() for line in part if line.get("dataset") == dataset]
     return {reader.label: {k: v for k, v in counts[0].items() if k != "dataset"}} if counts else {}

@@ -60,7 +60,7 @@ def attempt_of(store: Store, key: str, attempt: str) -> dict[str, Any] | None:
 def record_of(found: Found, *, last: bool = True) -> dict[str, Any] | None:
     """The record of the label as declared now, or (`last`) the newest one that the history names."""
     store = found.planner.store
-    record = records.lookup(store, found.node.key) if found.node.key else None
+    record = found.planner.results.record(found.node.key) if found.node.key else None
     if record is None and last:
         for line in reversed(lines_of(found.planner.inputs.root, found.label)):
             record = attempt_of(store, line["key"], line["attempt"])

@@ -14,7 +14,8 @@ from tunekit.store import records
 
 
 def rebuild(args: argparse.Namespace) -> int:
-    """Exit code 0 if every artifact is the same, byte for byte; else 1."""
+    """Exit code 0 if every artifact is the same, byte for byte, or if the figures are close where bits are not
+    promised (`tunekit.build.agreement`); else 1."""
     from tunekit.plan.project import open_planner, wanted
 
     planner = open_planner(project_root(args), open_store())
@@ -24,7 +25,7 @@ def rebuild(args: argparse.Namespace) -> int:
     if node.state != FRESH or not node.present or node.action.source:
         why = "is a source: `tunekit build` reads it anew" if node.action.source else f"is {node.state}"
         raise UsageError(f"{label} {why}", slug="not-built", hint=f"tunekit build {label}")
-    old = records.lookup(planner.store, node.key)
+    old = planner.results.record(node.key)
     assert old is not None
     if early(old):
         message = f"{label} was {early(old)}: trained in full it is another result"
@@ -51,13 +52,17 @@ def _again(planner: Planner, label: str, args: argparse.Namespace) -> dict[str, 
 
 
 def _report(planner: Planner, old: dict[str, Any], new: dict[str, Any], *, as_json: bool) -> int:
+    from tunekit.build.agreement import agreement
     from tunekit.report.difference import difference_lines, difference_of
 
+    how = agreement(old, new)
     found = difference_of(planner.store, old, new)
     if as_json:
         names = {"label": old["label"], "key": old["key"], "old": old["attempt"], "new": new["attempt"]}
+        promise = {"reproduced": how.holds, "bits_promised": how.promised, "tolerance": how.tolerance}
         differ = {k: found[k] for k in ("same_bytes", "effective", "environment", "metrics")}
-        print_json("verify-rebuild", {**names, **differ})
+        print_json("verify-rebuild", {**names, **promise, **differ})
     else:
         print("\n".join(difference_lines(old, new, found)))
-    return 0 if found["same_bytes"] else 1
+        print(f"{'reproduced' if how.holds else 'NOT reproduced'}: {how}")
+    return 0 if how.holds else 1

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     if not (args.all or args.json):
         store = open_store()
-        done = unchanged(project_root(args), store.root, args.labels)
+        done = unchanged(project_root(args), store.root, args.labels, drift=False)
         if done is not None:
             many = len(done) != 1
             print(f"fresh: {len(done)} target{'s' * many} and all that {'they need' if many else 'it needs'}")
@@ -46,9 +46,9 @@ def _planned(args: argparse.Namespace) -> int:
     shown = [x for x in nodes if x in planner.graph.targets or x in labels]
     rows = _rows(planner, shown)
     stale = [r for r in rows if r["state"] != "fresh"]
-    differing = drift.of(planner.inputs)
+    differing = drift.of(planner.inputs) + drift.of_profiles(planner.inputs, planner.graph)
     if args.json:
-        drifted = [{"package": n, "locked": want, "installed": have} for n, want, have in differing]
+        drifted = [d._asdict() for d in differing]
         body = {"fresh": len(rows) - len(stale), "stale": len(stale), "targets": rows, "drift": drifted}
         print_json("status", body)
     else:
@@ -56,8 +56,9 @@ def _planned(args: argparse.Namespace) -> int:
         others = 0 if args.labels else len(planner.graph.targets) - len(rows)
         if others:
             print(f"{others} more outside [project] default: name them to see them")
-        for name, want, have in differing:
-            print(f"environment: {name} {have} (tunekit.lock: {want})")
+        for d in differing:
+            profile = "environment" if d.profile == drift.DEFAULT else f"environment {d.profile}"
+            print(f"{profile}: {d.package} {d.installed} (tunekit.lock: {d.locked})")
     if args.check and stale:
         raise StaleError(f"{len(stale)} of {len(rows)} targets are not fresh", hint="tunekit build")
     return 0

@@ -14,6 +14,7 @@ def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "trust",
         "List the code that a build of this project would run, with digests, and trust those bytes.\n"
+        "`$NAME`: a variable of your environment that the project asks for (`pass_env`), to be handed to that code.\n"
         "On a terminal you are asked first. An edit asks again, unless the folder is trusted (--always).",
         "tunekit trust --list\ntunekit trust\ntunekit trust --always    (a project of your own)",
     )
@@ -30,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     planner = read_planner(args)
     root, code = planner.inputs.root, code_of(planner)
+    if code:
+        code |= trust.variables(root, planner.graph.pass_env)
     bad = trust.untrusted(root, code)
     if args.json:
         files = [{"path": p, "digest": d, "trusted": p not in bad} for p, d in code.items()]

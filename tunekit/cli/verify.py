@@ -12,10 +12,13 @@ def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "verify",
         "Hash every object of the store again. A bad one is moved to quarantine, and the next build makes it anew.\n"
-        "Exit code 1 if there was one. With --rebuild: run an action again and compare; exit code 1 if bytes differ.",
-        "tunekit verify\ntunekit verify --rebuild run:sft",
+        "Exit code 1 if there was one. With --rebuild: run an action again and compare; with --results: compare what\n"
+        "is here with what tunekit.lock promotes. Exit code 1 if bytes differ, or figures where bits are not promised.",
+        "tunekit verify\ntunekit verify --rebuild run:sft\ntunekit verify --results    (after tunekit build --locked)",
     )
-    p.add_argument("--rebuild", default="", metavar="LABEL", help="run it again: does it give the same bytes?")
+    how = p.add_mutually_exclusive_group()
+    how.add_argument("--rebuild", default="", metavar="LABEL", help="run it again: does it give the same bytes?")
+    how.add_argument("--results", action="store_true", help="is what tunekit.lock promotes reproduced in this store?")
     p.add_argument("--trust", action="store_true", help="run this project's code, this time (--rebuild)")
     p.add_argument("--json", action="store_true")
     return p
@@ -26,6 +29,10 @@ def run(args: argparse.Namespace) -> int:
         from tunekit.cli.rebuild import rebuild
 
         return rebuild(args)
+    if args.results:
+        from tunekit.cli.results import check_results
+
+        return check_results(args)
     return _hash(args)
 
 

@@ -35,6 +35,7 @@ from tunekit.data.chunk import (
 )
 from tunekit.data.columns import EMPTY, Kind, Mismatch, Row, join, schema_of, stored
 from tunekit.errors import ActionError
+from tunekit.foreign import json_of
 from tunekit.hashing import PREFIX, hex_of
 
 FORMAT = 2
@@ -228,7 +229,7 @@ def read_index(file: Path, format: int, what: str) -> dict[str, Any]:
     """The JSON index of an artifact of ours. Raises ActionError (`not-a-<what>`)."""
     slug = f"not-a-{what}"
     try:
-        body = json.loads(file.read_bytes())
+        body = json_of(file.read_bytes())
     except (OSError, ValueError) as e:
         raise ActionError(f"{file} cannot be read: {e}", slug=slug) from e
     if not isinstance(body, dict) or body.get("format") != format:

@@ -20,6 +20,8 @@ from tunekit.errors import ActionError
 
 TEMPLATE_DAY = datetime(2024, 7, 26)
 
+LONGEST = 64_000_000  # characters of one conversation: a template is a program of whoever made the model
+
 # What a template may raise on a conversation that it was not written for.
 _REFUSALS = (
     jinja2.TemplateError,
@@ -29,6 +31,7 @@ _REFUSALS = (
     AttributeError,
     ArithmeticError,
     RecursionError,
+    MemoryError,
 )
 
 
@@ -65,6 +68,8 @@ class ChatTemplate:
             self._compiled = env.from_string(tree)
         except jinja2.TemplateSyntaxError as e:
             raise ActionError(f"the chat template, line {e.lineno}: {e.message}", slug="bad-template") from e
+        except (RecursionError, MemoryError, SyntaxError, ValueError) as e:  # of Python's compiler, too
+            raise ActionError(f"the chat template cannot be compiled: {e}", slug="bad-template") from e
 
     def render(
         self, messages: list[dict[str, Any]], add_generation_prompt: bool = False, tools: list[Any] | None = None
@@ -93,6 +98,8 @@ class ChatTemplate:
             for piece in self._compiled.root_render_func(context):
                 pieces.append(piece)
                 recorder.position += len(piece)
+                if recorder.position > LONGEST:
+                    raise TemplateRefusal(f"it has written {LONGEST:,} characters, and there is no end")
         except _REFUSALS as e:
             raise TemplateRefusal(str(e) or type(e).__name__) from e
         return Trace("".join(pieces), recorder.steps, recorder.generated)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from tokenizers import Tokenizer
 
 from tunekit.data.template import ChatTemplate
 from tunekit.errors import ActionError
+from tunekit.foreign import json_of
 
 # What an artifact with a tokenizer may hold of it; the first is the only one that must be there.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -108,7 +108,7 @@ def read_object(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        body = json.loads(file.read_bytes())
+        body = json_of(file.read_bytes())
     except ValueError as e:
         raise ActionError(f"{file} is not JSON: {e}", slug="bad-tokenizer") from e
     if not isinstance(body, dict):

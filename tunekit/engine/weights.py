@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from tunekit.errors import ActionError
+from tunekit.foreign import json_of
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MAX_SHARD = 5_000_000_000
@@ -60,13 +61,24 @@ def slots_of(directory: str | Path) -> dict[str, Slot]:
 def files_of(directory: Path) -> list[Path]:
     """The weight files that Transformers would read: some repositories keep a second copy in another layout."""
     if (directory / INDEX).is_file():
-        names = set(json.loads((directory / INDEX).read_text())["weight_map"].values())
+        names = _indexed(directory / INDEX)
         if any("/" in name or name.startswith(".") for name in names):
             raise ActionError(f"{INDEX} names files outside its folder", slug="bad-weights")
         return [directory / name for name in sorted(names)]
     if (directory / SINGLE).is_file():
         return [directory / SINGLE]
     return sorted(directory.glob("*.safetensors"))
+
+
+def _indexed(index: Path) -> set[str]:
+    """Names of the files that an index lists."""
+    try:
+        names = set(json_of(index.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ActionError(f"{INDEX} is not an index of weights: {e}", slug="bad-weights") from e
+    if not all(isinstance(name, str) and name and "\0" not in name for name in names):
+        raise ActionError(f"{INDEX} does not name files", slug="bad-weights")
+    return names
 
 
 def _header(path: Path) -> Iterator[Slot]:

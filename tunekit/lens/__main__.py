@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from collections.abc import Iterator
 
@@ -14,6 +15,9 @@ from tunekit.lens.compare import compare
 from tunekit.lens.look import Answer, look
 from tunekit.lifeline import die_with
 from tunekit.question import Question
+
+_MEMORY = 8 << 30  # bytes; chunks are mapped, and count nothing
+_SECONDS = 600  # of CPU time, for all that one question asks
 
 
 def answers(question: Question) -> Iterator[Answer]:
@@ -28,6 +32,9 @@ def answers(question: Question) -> Iterator[Answer]:
 
 def main() -> None:
     die_with(int(sys.argv[1]))
+    # a template is a program of whoever made the model: it may fill the memory, or never end
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS + 5))
     try:
         for answer in answers(msgspec.json.decode(sys.stdin.buffer.read(), type=Question)):
             _say(answer)

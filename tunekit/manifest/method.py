@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tunekit import kinds
 from tunekit.errors import Problem, nearest
+from tunekit.foreign import CODE_BYTES, Unfit, inside, python_of, read_plain
 from tunekit.manifest.convert import Place
 from tunekit.manifest.literal import Declared, Flaw, read_spec
 from tunekit.spec import Spec
@@ -51,11 +52,14 @@ class Methods:
     def _of_file(self, file: str, place: Place, problems: list[Problem]) -> Method | None:
         path = self._root / file
         try:
-            if not path.resolve().is_relative_to(self._root.resolve()):
+            if not inside(self._root, path):
                 message, hint = f"`{file}` is outside the project", "copy it into the project"
                 problems.append(place.problem("path-outside-project", message, "method", hint))
                 return None
-            source = path.read_bytes()
+            source = read_plain(path, CODE_BYTES)
+        except Unfit as e:
+            problems.append(place.problem("bad-code", f"`{file}` {e}", "method"))
+            return None
         except (OSError, ValueError):
             beside = [*self._root.glob("*.py"), *self._root.glob("[!.]*/*.py")]
             known = [str(p.relative_to(self._root)) for p in beside]
@@ -73,7 +77,7 @@ class Methods:
 def read_method(source: bytes, file: str) -> Method | list[Flaw]:
     """The method in a file's bytes, read and never run; or everything that is wrong with it."""
     try:
-        return _read(ast.parse(source, file), file)
+        return _read(python_of(source, file), file)
     except SyntaxError as e:
         return [Flaw("bad-code", f"not Python: {e.msg}", e.lineno or 0)]
     except (ValueError, RecursionError) as e:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from tunekit import kinds
+from tunekit import kinds, variables
 from tunekit.errors import Problem, UsageError, nearest
+from tunekit.foreign import Unfit, toml_of
 from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
 from tunekit.manifest.find import MANIFEST
 from tunekit.manifest.method import Methods
+from tunekit.manifest.profile import read_profiles
 from tunekit.manifest.recipe import Recipe, find, load_recipes, merged
-from tunekit.manifest.toml import Document, non_finite, read, read_inside
+from tunekit.manifest.toml import Document, non_finite, read_inside
 from tunekit.spec import Spec, operational
 
 
@@ -28,16 +30,33 @@ class ProjectSettings(Spec, frozen=True, kw_only=True):
     default: Annotated[
         list[str], operational("What `tunekit build` builds; empty: everything that nothing else uses.")
     ] = []
+    pass_env: Annotated[
+        list[str],
+        operational("Environment variables (tokens, say) that its actions get besides what every worker gets."),
+    ] = []
+    environment: Annotated[
+        Literal["recorded", "strict"],
+        operational("`strict`: numeric settings enter the keys of all targets, too; else the record has them."),
+    ] = "recorded"
+
+    def checks(self) -> list[tuple[str, str, str]]:
+        hint = "a name, like WANDB_API_KEY: its value comes from your shell and is written nowhere"
+        return [
+            ("pass_env", f"`{name}` is not the name of a variable", hint)
+            for name in self.pass_env
+            if not variables.NAME.match(name)
+        ]
 
 
 class Target(NamedTuple):
-    """`inherited`: keys that come from the target's recipe and not from the target itself."""
+    """`recipe`: name of the one it uses; `inherited`: keys that come from that and not from the target itself."""
 
     label: Label
     spec: Spec
     place: Place
     kind: kinds.Kind
     inherited: frozenset[str] = frozenset()
+    recipe: str = ""
 
 
 class Manifest(NamedTuple):
@@ -54,17 +73,19 @@ class Manifest(NamedTuple):
     sources: list[tuple[str, Place]]
     whole: bool
     code: list[Path] = []
+    profiles: dict[str, str] = {}
 
 
 def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
     """Read every TOML file of the project. Problems are appended; what could be read is returned."""
     kinds.load_entry_points()
-    first = read(root / MANIFEST, MANIFEST, problems)
+    first = read_inside(root, root / MANIFEST, problems)
     settings = _settings(first, problems) if first else _NO_SETTINGS
     documents, files, folders, whole = _documents(root, first, settings.include, problems)
     recipes = load_recipes(root, problems)
     raw = _tables(documents, problems)
     _override(raw, overrides)
+    profiles = read_profiles(documents, problems)
     methods = Methods(root)
     targets: dict[str, Target] = {}
     sources: list[tuple[str, Place]] = []
@@ -79,7 +100,7 @@ def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
         _check_default(settings.default, raw, Place(first, ("project",)), problems)
     files += [r.path for r in recipes.values()]
     folders += [root / "recipes"]
-    return Manifest(root, settings, targets, recipes, files, folders, sources, whole, methods.files)
+    return Manifest(root, settings, targets, recipes, files, folders, sources, whole, methods.files, profiles)
 
 
 _NO_SETTINGS = ProjectSettings(name="")
@@ -114,7 +135,7 @@ def _documents(
         folders.append((root / pattern).parent)
         try:
             paths = sorted(path for path in root.glob(pattern) if path not in files)
-        except (ValueError, NotImplementedError) as e:
+        except (ValueError, NotImplementedError, IndexError, OSError, RuntimeError) as e:  # of pathlib, all
             problems.append(place.problem("bad-value", f"include `{pattern}`: {e}", "include"))
             continue
         for path in paths:
@@ -128,7 +149,7 @@ def _documents(
 
 
 Raw = dict[Label, tuple[dict[str, Any], Place]]
-_RESERVED = {"environment", "store", "remote"}
+_RESERVED = {"store", "remote"}
 
 
 def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
@@ -137,7 +158,7 @@ def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
     for document in documents:
         for kind, tables in document.values.items():
             top = Place(document, (kind,))
-            if kind == "project":
+            if kind in ("project", "environment"):
                 continue
             if kind in _RESERVED:
                 message = f"[{kind}] is kept for a later version: nothing reads it yet"
@@ -183,8 +204,10 @@ def _override(raw: Raw, overrides: list[str]) -> None:
         if label not in raw:
             raise UsageError(f"--set {text}: there is no {label}", hint=nearest(str(label), [str(x) for x in raw]))
         try:
-            parsed = tomllib.loads(f"v = {value}")["v"]
-        except tomllib.TOMLDecodeError:
+            parsed = toml_of(f"v = {value}".encode())["v"]
+        except Unfit as e:
+            raise UsageError(f"--set {where}: it {e}", slug="bad-value") from None
+        except (tomllib.TOMLDecodeError, KeyError):
             parsed = value
         if non_finite(parsed):
             raise UsageError(f"--set {text}: inf and nan are not settings", slug="non-finite")
@@ -210,7 +233,7 @@ def _target(
     methods: Methods,
     problems: list[Problem],
 ) -> Target | None:
-    inherited: frozenset[str] = frozenset()
+    inherited, name = frozenset[str](), ""
     if label.kind != "run":
         kind = kinds.TARGETS[label.kind]
         struct = kind.spec_type()
@@ -220,7 +243,7 @@ def _target(
             rest = {k: v for k, v in values.items() if k != "recipe"}
             if recipe is None:
                 return None
-            inherited = frozenset(recipe.document.values) - set(rest)
+            inherited, name = frozenset(recipe.document.values) - set(rest), recipe.name
             values = merged(recipe.document.values, rest)
         found = methods.find(values, place, problems)
         if found is None:
@@ -228,7 +251,7 @@ def _target(
         kind, struct = found
         values = _for_struct(values, kind)
     spec = convert(values, struct, place, problems)
-    return Target(label, spec, place, kind, inherited) if spec is not None else None
+    return Target(label, spec, place, kind, inherited, name) if spec is not None else None
 
 
 def _for_struct(values: dict[str, Any], kind: kinds.Kind) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 from typing import Any
 
 from tunekit.derive import Action, Edge, Policy
 from tunekit.errors import DeclarationError, Problem, SourceError, nearest
+from tunekit.foreign import CODE_BYTES, Unfit, inside, python_of, read_plain
 from tunekit.forms import AUTO, form_of
 from tunekit.graph import Graph, ordered, stamp
+from tunekit.inside import in_project, is_outside
 from tunekit.kinds import kind_of
 from tunekit.label import Label, parse_label
 from tunekit.manifest.convert import Place
@@ -94,6 +97,9 @@ class ProjectScope:
     def source(self, label: Label, locator: str, key: str) -> Edge:
         assert self.current is not None
         self.check_source(locator, self.current.place, key)
+        if is_outside(locator) and not vars_of(self.current.spec).get("pin"):
+            hint = "copy the files into the project, or say `pin = true`: the lock then holds their digests"
+            self.problem("path-outside-project", key, f"`{locator}` leaves the project", hint)
         step = str(Label(label.kind, label.name, step="fetch"))
         pinned = used_as(locator, label.kind)
         return self.add(Action(step, "fetch", {"source": pinned}, {}, source=pinned))
@@ -159,12 +165,12 @@ class ProjectScope:
             return self.code_files[file]
         root = self.manifest.root
         path = root / file
-        if Path(file).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
+        if "\0" in file:
+            self.problem("bad-value", key, "no file has a NUL in its name")
+        elif Path(file).is_absolute() or not inside(root, path):
             self.problem("path-outside-project", key, f"`{file}` is outside the project", "copy it into the project")
-        elif not path.is_file():
-            names = (
-                [str(p.relative_to(root)) for p in path.parent.glob("*") if p.is_file()] if path.parent.is_dir() else []
-            )
+        elif not os.path.isfile(path):
+            names = _beside(path, root)
             self.problem("missing-file", key, f"`{file}` does not exist", nearest(file, names) if names else "")
         else:
             self.code_files[file] = path
@@ -173,7 +179,10 @@ class ProjectScope:
 
     def _has_function(self, path: Path, file: str, function: str, key: str) -> None:
         try:
-            tree = ast.parse(path.read_bytes(), file)
+            tree = python_of(read_plain(path, CODE_BYTES), file)
+        except Unfit as e:
+            self.problem("bad-code", key, f"{file} {e}")
+            return
         except SyntaxError as e:
             self.problem("bad-code", key, f"{file}:{e.lineno} is not Python: {e.msg}")
             return
@@ -199,7 +208,8 @@ def _with_output(got: Policy, output: str, label: str) -> Policy:
 
 def _wrong_source(locator: str, root: Path, later: bool) -> SourceError | None:
     try:
-        if parse_locator(locator).scheme == "path":
+        parse_locator(locator)
+        if in_project(locator):  # others may be elsewhere than here: they are looked for when they are locked
             files_of_path(locator, root)
     except SourceError as e:
         return None if later and e.slug == "source-not-yet" else e
@@ -220,6 +230,14 @@ def _names_one(value: Any, names: set[str]) -> bool:
     if isinstance(value, (dict, list)):
         return any(_names_one(v, names) for v in (value.values() if isinstance(value, dict) else value))
     return isinstance(value, str) and value.partition("@")[0] in names
+
+
+def _beside(path: Path, root: Path) -> list[str]:
+    """Files in the folder of a path, if that is one of the project."""
+    folder = path.parent
+    if not (os.path.isdir(folder) and inside(root, folder) and ".." not in folder.parts):
+        return []
+    return [os.path.relpath(p, root) for p in folder.iterdir() if p.is_file()]
 
 
 def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = True) -> tuple[Graph, list[Path]]:
@@ -244,11 +262,21 @@ def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = Tr
         cycle = ordered(rest)[1]
     if problems:
         raise DeclarationError(list(dict.fromkeys(problems)))
+    if manifest.settings.environment == "strict":
+        actions = {label: _strict(action) for label, action in actions.items()}
     versions = {a.kind: kind_of(a.kind).version for a in actions.values()}
     stamped = {label: a._replace(stamp=stamp(a, versions[a.kind])) for label, a in actions.items()}
     graph = Graph.of(stamped, targets, versions)
     default = manifest.settings.default or _ends(graph)
-    return graph._replace(default=default), [*manifest.code, *scope.code_files.values()]
+    recipes = {t.recipe: manifest.recipes[t.recipe].document.values for t in manifest.targets.values() if t.recipe}
+    asked = sorted({*manifest.settings.pass_env})
+    whole = graph._replace(default=default, pass_env=asked, recipes=recipes, profiles=manifest.profiles)
+    return whole, [*manifest.code, *scope.code_files.values()]
+
+
+def _strict(action: Action) -> Action:
+    """With its numeric settings in the key. Defaults are left out, as everywhere."""
+    return action._replace(fields=action.fields | action.numeric, numeric={})
 
 
 def _ends(graph: Graph) -> list[str]:

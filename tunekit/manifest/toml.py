@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunekit import foreign
 from tunekit.errors import Problem
 
 _HEADER = re.compile(r"\s*\[\[?\s*(?P<path>[^\[\]]+?)\s*\]\]?\s*(#.*)?$")
@@ -32,7 +34,8 @@ class Document(NamedTuple):
 def read(path: Path, name: str, problems: list[Problem]) -> Document | None:
     """Parse a file; syntax errors and non-finite numbers become problems."""
     try:
-        text = path.read_bytes().decode()
+        data = foreign.read_plain(path, foreign.TOML_BYTES)
+        text = data.decode()
     except FileNotFoundError:
         problems.append(Problem("missing-file", f"{name} does not exist", name))
         return None
@@ -42,8 +45,11 @@ def read(path: Path, name: str, problems: list[Problem]) -> Document | None:
     except UnicodeDecodeError as e:
         problems.append(Problem("bad-toml", f"{name} is not UTF-8 (byte {e.start})", name))
         return None
+    except foreign.Unfit as e:
+        problems.append(Problem("bad-toml", f"{name} {e}", name))
+        return None
     try:
-        values = tomllib.loads(text)
+        values = foreign.toml_of(data)
     except tomllib.TOMLDecodeError as e:
         found = _POSITION.search(str(e))
         line = int(found[1]) if found else 0
@@ -51,8 +57,8 @@ def read(path: Path, name: str, problems: list[Problem]) -> Document | None:
         slug = "duplicate-target" if message.startswith("Cannot declare") else "bad-toml"
         problems.append(Problem(slug, f"not valid TOML: {message}", name, line))
         return None
-    except RecursionError:
-        problems.append(Problem("bad-toml", f"{name} is nested too deeply", name))
+    except foreign.Unfit as e:
+        problems.append(Problem("bad-toml", f"{name} {e}", name))
         return None
     document = Document(name, values, text)
     for where in non_finite(values):
@@ -72,7 +78,7 @@ def read(path: Path, name: str, problems: list[Problem]) -> Document | None:
 def read_inside(root: Path, path: Path, problems: list[Problem]) -> Document | None:
     """The same for a file that was found: one that is a link out of the project is not followed."""
     name = str(path.relative_to(root))
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not foreign.inside(root, path):
         problems.append(Problem("path-outside-project", f"{name} is a link that leaves the project", name))
         return None
     return read(path, name, problems)
@@ -94,7 +100,17 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 
 def _locate(text: str, path: tuple[str, ...]) -> int:
-    best, best_depth, implied = 0, 0, 0
+    first, below = _index(text)
+    if path in below:
+        return below[path]  # `[run.x]` is where a table `run` begins, `adapter.r = 3` where `adapter` does
+    return next((first[path[:n]] for n in range(len(path), 0, -1) if path[:n] in first), 0)
+
+
+@lru_cache(maxsize=8)  # a file with a thousand mistakes is looked through once
+def _index(text: str) -> tuple[dict[tuple[str, ...], int], dict[tuple[str, ...], int]]:
+    """The first line of every table and key as written, and of what is above them in name."""
+    first: dict[tuple[str, ...], int] = {}
+    below: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         header = _HEADER.match(line)
@@ -106,10 +122,7 @@ def _locate(text: str, path: tuple[str, ...]) -> int:
             if not key:
                 continue
             found = table + _parts(key["key"])
-        if path[: len(found)] == found and len(found) > best_depth:
-            best, best_depth = number, len(found)
-            if best_depth == len(path):
-                return best
-        if not implied and found[: len(path)] == path:
-            implied = number  # `[run.x]` is where a table `run` begins, `adapter.r = 3` where `adapter` does
-    return implied or best
+        first.setdefault(found, number)
+        for n in range(1, len(found) + 1):
+            below.setdefault(found[:n], number)
+    return first, below

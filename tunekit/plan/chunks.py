@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
+from tunekit.foreign import json_of
 from tunekit.forms import AUTO
 from tunekit.kinds import kind_of
 from tunekit.parts import chunk_name, part_key
@@ -35,7 +35,7 @@ def chunks_of(planner: Planner, node: Node) -> Chunks | None:
         files = artifacts.whole(planner.store, digest)
         if files is None:
             return None
-        index = json.loads(files["dataset.json"].read_bytes())
+        index = json_of(files["dataset.json"].read_bytes())
         form = index["shape"] if item.format == AUTO else item.format
         keys.update(part_key(base, chunk_name(chunk["digest"], form)) for chunk in index["chunks"])
     shelf = StoreShelf(planner.store)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
+
+from tunekit.errors import DeclarationError, Problem
+from tunekit.foreign import CODE_BYTES, Unfit, inside, python_of, read_plain
 
 _OURS = ("tunekit", "tunekit_kernels")
 
@@ -26,17 +30,24 @@ def closure(root: Path, file: str) -> tuple[list[str], list[str]]:
             if not level and module.partition(".")[0] in _OURS:
                 continue
             for candidate in _candidates(root, current, module, level):
-                if (root / candidate).is_file():
+                if os.path.isfile(root / candidate):
+                    _check_inside(root, candidate)
                     stack.append(candidate)
                 else:
                     absent[candidate] = None
     return [file, *sorted(f for f in seen if f != file)], sorted(absent)
 
 
+def _check_inside(root: Path, file: str) -> None:
+    if not inside(root, root / file):
+        message = f"{file} is a link that leaves the project"
+        raise DeclarationError([Problem("path-outside-project", message, file, hint="copy it into the project")])
+
+
 def _imports(path: Path) -> list[tuple[str, int]]:
     try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError):
+        tree = python_of(read_plain(path, CODE_BYTES), path.name)
+    except (OSError, Unfit, SyntaxError):
         return []
     out: list[tuple[str, int]] = []
     for node in ast.walk(tree):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tunekit.errors import SourceError
 from tunekit.hashing import sha256_bytes
+from tunekit.inside import in_project
 from tunekit.lockfile import Lock
 from tunekit.plan.closure import closure
 from tunekit.plan.state import ABSENT, State, site_signature
@@ -22,14 +23,15 @@ class Inputs:
         self.lock = lock
         self._versions: dict[str, str] | None = None
         self._code: dict[str, dict[str, str]] = {}
+        self._resolved: set[str] = set()  # sources that were looked at since they changed
 
     def source(self, locator: str) -> str | None:
         """Digest of a source's tree; None if it is not locked. Raises SourceError for a bad `path:`."""
-        if not locator.startswith("path:"):
+        if not in_project(locator):
             block = self.lock.sources.get(locator)
             return block.tree if block else None
         known = self.state.sources.get(locator)
-        if known and known[0] and self.state.changed.isdisjoint(known[1]):
+        if known and known[0] and (locator in self._resolved or self.state.changed.isdisjoint(known[1])):
             return str(known[0])
         from tunekit.sources.path import resolve_path
 
@@ -38,8 +40,8 @@ class Inputs:
         for name in watched:
             if name not in self.state.watch or name in self.state.changed:
                 self.state.look(name)
-                self.state.changed.discard(name)
         self.state.sources[locator] = [tree, watched]
+        self._resolved.add(locator)
         self.state.dirty = True
         return tree
 
@@ -57,7 +59,6 @@ class Inputs:
             files, absent = closure(self.root, file)
             for path in absent:
                 state.look(path)
-                state.changed.discard(path)
             state.closures[file] = known = files + absent
             state.dirty = True
         out = {path: self._code_digest(path) for path in known if state.watch.get(path) != ABSENT}
@@ -104,7 +105,7 @@ def installed(package: str) -> str:
 def expect_sources(root: Path, state: State, locators: Iterable[str]) -> None:
     """Watch the files of `path:` sources that no plan has looked at yet: a cached graph must not outlive them."""
     for locator in locators:
-        if locator.startswith("path:") and locator not in state.sources:
+        if in_project(locator) and locator not in state.sources:
             state.sources[locator] = ["", _watched(root, locator)]
             for name in state.sources[locator][1]:
                 if name not in state.watch:

@@ -9,13 +9,14 @@ from tunekit.derive import Action, Edge
 from tunekit.errors import DeclarationError, Problem
 from tunekit.graph import Graph
 from tunekit.hashing import sha256_bytes
+from tunekit.inside import in_project
 from tunekit.kinds import kind_of
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.preimage import action_key, part_bases, preimage
 from tunekit.plan.presence import Presence
 from tunekit.plan.reason import Reason, difference
+from tunekit.plan.results import Results
 from tunekit.plan.state import State, site_signature
-from tunekit.store import records
 from tunekit.store.store import Store
 
 FRESH, STALE, BLOCKED, UNLOCKED = "fresh", "stale", "blocked", "unlocked"
@@ -66,6 +67,7 @@ class Planner:
         self.store = store
         self.inputs = inputs
         self.presence = Presence(state, store)
+        self.results = Results(store, inputs.lock)
         self.nodes: dict[str, Node] = {}
         self.forced: set[str] = set()
         self._sure: set[str] = set()  # labels whose memo was held against the present, and stands
@@ -88,8 +90,9 @@ class Planner:
         links, whole = self.graph.links, self.presence.whole()
         sources = {label: source for source, labels in self.graph.sources.items() for label in labels}
         moved: set[str] = set()
+        before = {label: self._known(label, sources.get(label)) for label in order}  # two may read one source
         for label in order:
-            known = self._known(label, sources.get(label))
+            known = before[label]
             if (
                 known
                 and label not in suspects
@@ -107,7 +110,7 @@ class Planner:
         if source is None:
             memo = self.state.memo.get(label)
             return (memo[1], memo[2]) if memo else None
-        if source.startswith("path:"):
+        if in_project(source):
             known = self.state.sources.get(source)
             tree = known[0] if known else None
         else:
@@ -122,7 +125,7 @@ class Planner:
         found = set(state.unsure)
         for source, labels in graph.sources.items():
             known = state.sources.get(source)
-            if source.startswith("path:") and (known is None or not state.changed.isdisjoint(known[1])):
+            if in_project(source) and (known is None or not state.changed.isdisjoint(known[1])):
                 found.update(labels)
         for file, labels in graph.code.items():
             closure = state.closures.get(file)
@@ -192,12 +195,13 @@ class Planner:
 
     def _lookup(self, node: Node) -> None:
         label = node.action.label
-        record = None if label in self.forced else records.lookup(self.store, node.key)
-        if record is None:
+        record = None if label in self.forced else self.results.record(node.key)
+        promoted = None if label in self.forced else self.results.promoted(node.key)
+        if record is None and promoted is None:
             node.reasons = [Reason("forced")] if label in self.forced else self._why(node)
             return
-        node.outputs = record["outputs"]
-        node.present = self._present(node.outputs)
+        node.outputs = record["outputs"] if record else promoted.outputs if promoted else {}
+        node.present = record is not None and self._present(node.outputs)
         if node.present:
             node.state = FRESH
             self.remember(node)
@@ -258,6 +262,8 @@ class Planner:
         if action.code or action.files:
             parts += [f"{k}={v}" for k, v in self.code_digests(action).items()]
         parts += [self.inputs.version(package) for package in action.packages]
+        if self.results.stamp:
+            parts.append(self.results.stamp)
         return sha256_bytes("|".join(parts).encode())[7:39]  # kept for every action: short
 
     def _image(self, action: Action) -> dict[str, Any]:
@@ -301,7 +307,7 @@ class Planner:
     def previous(self, label: str) -> dict[str, Any] | None:
         """The record of the label's last result."""
         memo = self.state.memo.get(label)
-        return records.lookup(self.store, memo[1]) if memo else None
+        return self.results.record(memo[1]) if memo else None
 
     def _previous(self, label: str) -> dict[str, Any] | None:
         record = self.previous(label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tunekit.errors import DeclarationError, Problem, UsageError, nearest
+from tunekit.errors import DeclarationError, Problem, Problems, UsageError, nearest
 from tunekit.label import parse_label
 from tunekit.lockfile import load_lock
 from tunekit.plan.inputs import Inputs, expect_sources, sources_hold
@@ -29,7 +29,7 @@ def open_planner(root: Path, store: Store, overrides: list[str] | None = None, *
         from tunekit.manifest.scope import build_graph
 
         state.parsed = True
-        problems: list[Problem] = []
+        problems = Problems()
         manifest = load(root, overrides or [], problems)
         graph, code = build_graph(manifest, problems)
         if overrides or not keep:

@@ -54,6 +54,11 @@ def difference(old: dict[str, Any], new: dict[str, Any], names: dict[str, str]) 
     return out
 
 
+def settings_difference(old: dict[str, Any], new: dict[str, Any]) -> list[Reason]:
+    """What differs between two tables of settings, by the path of each field."""
+    return _items("field", "", old, new)
+
+
 def _items(kind: str, prefix: str, old: dict[str, Any], new: dict[str, Any]) -> list[Reason]:
     out = []
     for name in sorted({*old, *new}):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tunekit
+from tunekit.foreign import STATE_BYTES, json_of, read_plain
 from tunekit.store.store import config_folder
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class State:
         self.done: dict[str, dict[str, str]] = {}  # request → {link: view}
         self.views: dict[str, dict[str, str]] = {}  # artifact that a link shows → {folder or list: signature}
         self.store = ""
-        self.changed: set[str] = set()
+        self.changed: set[str] = set()  # since the state was saved: it stays so, for whoever asks next
+        self._hashed: set[str] = set()  # of those, what was read anew
         self.dirty = False
         self.redrawn = False  # a view was made or mended: to be saved, but no change of any result
         self.completed = False
@@ -73,7 +75,7 @@ class State:
             body = json.loads(first) if glance else json.loads(first) | json.loads(rest)
             for name in cls._GLANCE if glance else cls._GLANCE + cls._REST:
                 setattr(state, name, body[name])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             state = cls(root)  # not there, torn, or of another version: start again
         base = str(root) + "/"
         changed = state.changed
@@ -157,7 +159,7 @@ class State:
 
     def digest(self, path: str) -> str:
         """Digest of a file's bytes: the cached one while its signature holds. FileNotFoundError if it is gone."""
-        if path in self.digests and path not in self.changed:
+        if path in self.digests and (path not in self.changed or path in self._hashed):
             return self.digests[path]
         return self._hash(path)
 
@@ -171,8 +173,13 @@ class State:
             if signature(full) == self.watch[path].rstrip("?"):
                 break
         self.digests[path] = digest
-        self.changed.discard(path)
+        self._hashed.add(path)
         return digest
+
+    def doubt(self, path: str) -> None:
+        """What was read of a file is not what it holds."""
+        self.changed.add(path)
+        self._hashed.discard(path)
 
 
 def line_of(part: dict[str, Any]) -> bytes:
@@ -191,8 +198,8 @@ def read_checked(path: Path) -> list[bytes]:
     """What `write_checked` wrote; ValueError if it is torn, of another version, or not written by this user."""
     from tunekit.store.checked import unseal
 
-    head, *lines = (unseal(path.read_bytes()) or b"null").split(b"\n")
-    if json.loads(head) != _made_by():
+    head, *lines = (unseal(read_plain(path, STATE_BYTES)) or b"null").split(b"\n")
+    if json_of(head) != _made_by():
         raise ValueError(f"{path} is not as we wrote it")
     return lines
 

@@ -8,12 +8,15 @@ from pathlib import Path
 from tunekit.plan.state import State, site_signature
 
 
-def unchanged(root: Path, store: Path, request: list[str]) -> dict[str, str] | None:
+def unchanged(root: Path, store: Path, request: list[str], *, drift: bool = True) -> dict[str, str] | None:
     """What was asked for (label → its view), if it was complete when it was last built and *nothing* has changed
-    since: no watched file, no object of a result, no link in `out/`. Then there is nothing to plan. Else None."""
+    since: no watched file, no object of a result, no link in `out/`. Then there is nothing to plan. Else None.
+    `drift=False`: nor does what is installed differ from the lock."""
     state = State.load(root, glance=True)
     done = state.done.get(" ".join(request))
     if done is None or state.changed or state.store != str(store):
+        return None
+    if not drift and state.packages.get("drift"):
         return None
     base = str(store / "objects") + "/"
     stat = os.stat

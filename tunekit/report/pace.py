@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from tunekit.report.figures import seconds
+from tunekit.report.figures import seconds, size
 
 _WINDOW = 30  # points that the speed is measured over: recent ones, so that a slow start is forgotten
 
 
 class Pace:
-    """`12/100 step  3.4/s  26s left`."""
+    """`12/100 step  3.4/s  26s left`; bytes as sizes."""
 
     def __init__(self) -> None:
         self.done = 0.0
@@ -41,8 +41,14 @@ class Pace:
         return (self.total - self.done) / speed if speed > 0 else None
 
     def __str__(self) -> str:
-        out = f"{self.done:g}/{self.total:g} {self.unit}"
+        is_bytes = self.unit == "bytes"
+        out = (
+            f"{size(int(self.done))} of {size(int(self.total))}"
+            if is_bytes
+            else f"{self.done:g}/{self.total:g} {self.unit}"
+        )
         left = self.left
         if left is None:
             return out
-        return f"{out}  {self.speed:.3g}/s  {seconds(left)} left"
+        speed = size(int(self.speed)) if is_bytes else f"{self.speed:.3g}"
+        return f"{out}  {speed}/s  {seconds(left)} left"

@@ -35,7 +35,7 @@ class Provenance:
         store = self._planner.store
         node = self._planner.nodes.get(label)
         if node is not None and node.key and digest in (node.outputs or {}).values():
-            found = records.lookup(store, node.key)
+            found = self._planner.results.record(node.key)
             if found is not None:
                 return in_own_words(self._planner, node, found)
         line = self._lines().get((label, digest))

@@ -147,5 +147,9 @@ def _attempts(planner: Planner, record: dict[str, Any]) -> list[str]:
     found = records.attempts(planner.store, record["key"])
     if len(found) < 2:
         return []
-    rows = [(r["attempt"], f"{short(r['outputs']['main'])}  took {seconds(r['seconds'])}") for r in found]
+    result = planner.results.record(record["key"])
+    rows = []
+    for i, r in enumerate(found, 1):
+        counts = "  the result" if result is not None and r["attempt"] == result["attempt"] else ""
+        rows.append((f"{i}  {r['attempt']}", f"{short(r['outputs']['main'])}  took {seconds(r['seconds'])}{counts}"))
     return block("attempts of this key", rows)

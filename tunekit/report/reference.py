@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from tunekit import kinds
+from tunekit.manifest.profile import Profile
 from tunekit.manifest.project import ProjectSettings
 from tunekit.spec import FieldInfo, Spec, fields_of
 
@@ -26,7 +27,7 @@ required. A `[run.name]` may also have `recipe = "name"`, whose settings lie und
 
 def toml_reference() -> str:
     """Deterministic text: kinds in the order of the registry."""
-    tables: list[tuple[str, type[Spec]]] = [("[project]", ProjectSettings)]
+    tables: list[tuple[str, type[Spec]]] = [("[project]", ProjectSettings), ("[environment.<name>]", Profile)]
     tables += [(f"[{name}.<name>]", k.spec_type()) for name, k in kinds.TARGETS.items()]
     tables += [
         (f'[run.<name>], method = "{name.removeprefix("run.")}"', k.spec_type()) for name, k in kinds.METHODS.items()

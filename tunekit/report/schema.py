@@ -8,6 +8,7 @@ import msgspec
 
 from tunekit import kinds
 from tunekit.label import NAME
+from tunekit.manifest.profile import Profile
 from tunekit.manifest.project import ProjectSettings
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -25,7 +26,7 @@ def manifest_schema() -> dict[str, Any]:
     kinds.load_entry_points()
     targets = {name: k.spec_type() for name, k in kinds.TARGETS.items()}
     methods = {name: k.spec_type() for name, k in kinds.METHODS.items()}
-    structs = [ProjectSettings, *targets.values(), *methods.values()]
+    structs = [ProjectSettings, Profile, *targets.values(), *methods.values()]
     refs, components = msgspec.json.schema_components(structs, ref_template="#/$defs/{name}")
     of = dict(zip(structs, refs, strict=True))
     for struct in methods.values():
@@ -36,7 +37,7 @@ def manifest_schema() -> dict[str, Any]:
         "$schema": _DRAFT,
         "title": "tunekit.toml",
         "type": "object",
-        "properties": {"project": of[ProjectSettings], **tables},
+        "properties": {"project": of[ProjectSettings], "environment": _named(of[Profile]), **tables},
         "additionalProperties": False,
         "$defs": components,
     }

@@ -122,7 +122,7 @@ class _Reader:
     def read(self) -> Head:
         limit = self.file.stat().st_size * _RATIO + _SLACK
         try:
-            members = members_of(self.file, self.file.name, limit)
+            members = members_of(self.file, self.file.name, limit=limit)
             first = next(members, None)
             if first is None or first.path != FIRST or first.is_link:
                 raise error("not-a-bundle", f"{self.file} is not a bundle: it does not begin with {FIRST}")

@@ -78,6 +78,9 @@ def _dead(store: Store, found: Live, limit: float, now: float) -> Iterator[Dead]
     for path in (store.root / "archives" / "archives").glob("[0-9a-f]" * 64):
         if path.name not in found.archives:
             yield from _old(store, path, limit)
+    for path in (store.root / "archives" / "git").glob("[0-9a-f]" * 40):
+        if path.name not in found.archives:
+            yield from _old(store, path, limit)
     for path in (store.root / "staging").iterdir():
         if path.name not in found.running:
             yield from _old(store, path, min(limit, now - FAILED))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunekit.build import history
-from tunekit.errors import LockError, StoreError
+from tunekit.errors import LockError, SourceError, StoreError
 from tunekit.hashing import hex_of
-from tunekit.lockfile import load_lock
+from tunekit.lockfile import SourceBlock, load_lock
 from tunekit.parts import listed
 from tunekit.plan.state import State
+from tunekit.sources.git_repository import folder_name
+from tunekit.sources.locator import parse_locator
 from tunekit.store import artifacts, records
 from tunekit.store.in_use import Use, in_use
 from tunekit.store.store import Store
@@ -28,7 +32,7 @@ class Root(NamedTuple):
     there: bool
     trees: set[str]
     attempts: set[tuple[str, str]]  # (key, attempt): their logs and metrics
-    archives: frozenset[str] = frozenset()  # hex of downloaded archives that the lock names
+    archives: frozenset[str] = frozenset()  # names of downloaded archives and repositories that the lock has
 
 
 class Live(NamedTuple):
@@ -59,8 +63,9 @@ def live(store: Store) -> Live:
         objects |= _objects_of(store, tree)
     trees, objects = _with_parts(store, trees, objects)
     archives = {a for r in roots for a in r.archives}
-    since = min((use.begun - _TICK for use in uses), default=time.time())
-    return Live(roots, {hex_of(t) for t in trees}, objects, archives, {hex_of(use.key) for use in uses}, since)
+    since = min([time.time(), *(use.begun - _TICK for use in uses)])
+    running = {hex_of(use.key) for use in uses if use.key}
+    return Live(roots, {hex_of(t) for t in trees}, objects, archives, running, since)
 
 
 def _folder(file: Path) -> Path:
@@ -74,7 +79,7 @@ def _folder(file: Path) -> Path:
 
 def _project(root: Path, store: Store) -> Root:
     """A project's newest history lines a label, its links, its promoted results and what its state calls fresh."""
-    if not (root / "tunekit.toml").is_file():
+    if not os.path.isfile(root / "tunekit.toml"):  # also for a name that no file can have
         return Root(str(root), False, set(), set())
     trees: set[str] = set()
     attempts: set[tuple[str, str]] = set()
@@ -91,8 +96,18 @@ def _project(root: Path, store: Store) -> Root:
     for result in lock.results:
         trees |= set(result.outputs.values())
         attempts.add((result.key, str(result.attempt)))
-    archives = frozenset(hex_of(b.archive.sha256) for b in lock.sources.values() if b.archive)
+    archives = frozenset(name for block in lock.sources.values() for name in _cached(block))
     return Root(str(root), True, trees | _links(root, store) | _fresh(root), attempts, archives)
+
+
+def _cached(block: SourceBlock) -> Iterator[str]:
+    """What of a pinned source lies in the cache of downloads: files by digest, repositories by URL."""
+    if block.archive:
+        yield hex_of(block.archive.sha256)
+    with contextlib.suppress(SourceError):  # of a host that may not be asked any more: nothing of it is wanted
+        locator = parse_locator(block.source)
+        if locator.scheme == "git":
+            yield folder_name(locator.name)
 
 
 def _links(root: Path, store: Store) -> set[str]:

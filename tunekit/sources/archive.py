@@ -80,9 +80,10 @@ class Data:
             raise _corrupt(self._filename, e) from e
 
 
-def members_of(archive: Path, filename: str, limit: int = 0) -> Iterator[Member]:
-    """The files and links of an archive called `filename` (which says its format), in archive order; `limit`: bytes
-    that they may have together (default: 20 GiB).
+def members_of(archive: Path, filename: str, *, is_package: bool = True, limit: int = 0) -> Iterator[Member]:
+    """The files and links of an archive called `filename` (which says its format), in archive order. `is_package`:
+    but for a wheel, everything is in one outermost folder, which says nothing. `limit`: bytes that they may have
+    together (default: 20 GiB).
 
     SourceError: `archive-unsafe`, `archive-too-large`, `archive-corrupt`.
     """
@@ -99,7 +100,7 @@ def members_of(archive: Path, filename: str, limit: int = 0) -> Iterator[Member]
                 raise SourceError(f"`{filename}` would unpack to more than {most}", slug="archive-too-large")
             if reason := bad_path(member.path):
                 raise unsafe(filename, f"the name {member.path!r} {reason}")
-            path = member.path if filename.endswith(".whl") else _below_top(member.path)
+            path = _below_top(member.path) if is_package and not filename.endswith(".whl") else member.path
             if path in seen:
                 raise unsafe(filename, f"it holds `{path}` twice")
             seen.add(path)

@@ -1,8 +1,9 @@
-"""Which files of the project a `path:` source names: a file, a folder or a glob. Nothing is read.
+"""Which files a `path:` source names: a file, a folder or a glob. Nothing is read.
 
 Files are named relative to what was named (see `select`). In folders and globs, names that start with a dot are
 left out unless the glob says the dot: editors and systems drop such files, and they must not restale anything.
-A symlink counts as what it points to, which must be in the project too.
+A symlink counts as what it points to, which must be in the project too. Of a path outside the project it must be in
+the folder that is named.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tunekit.errors import SourceError, nearest
+from tunekit.inside import is_outside
 from tunekit.lockfile import bad_path
 from tunekit.sources.locator import parse_locator
 from tunekit.sources.select import is_glob, matches, may_hold_matches, split_glob
@@ -23,7 +25,7 @@ Wanted = Callable[[str, bool], bool]  # (name below what was named, is it a fold
 def files_of_path(source: str, root: str | os.PathLike[str]) -> list[tuple[str, Path]]:
     """`(name in the artifact, absolute path)` of the files behind `source` (`path:…`), sorted; none of them read.
 
-    SourceError: `source-syntax`, `path-outside-project`, `missing-file`, `not-a-file`.
+    SourceError: `source-syntax`, `path-outside-project`, `path-inside-project`, `missing-file`, `not-a-file`.
     """
     try:
         return sorted(_files(source, Path(root)))
@@ -33,9 +35,7 @@ def files_of_path(source: str, root: str | os.PathLike[str]) -> list[tuple[str, 
 
 def _files(source: str, root: Path) -> Iterator[tuple[str, Path]]:
     root = Path(os.path.realpath(root))
-    name = _relative(source)
-    base, pattern = split_glob(name) if is_glob(name) and not (root / name).exists() else (name, "")
-    start = root / base
+    start, pattern, root = _beyond(source, root) if is_outside(source) else _within(source, root)
     real = _inside(start, root, source)
     if not real.exists():
         raise _missing(source, start, root)
@@ -57,6 +57,25 @@ def _relative(source: str) -> str:
     if name.startswith("/") or ".." in parts:
         raise _outside(source)
     return "/".join(parts)
+
+
+def _within(source: str, root: Path) -> tuple[Path, str, Path]:
+    """Where to start, the pattern below it, and the folder that nothing may lead out of."""
+    name = _relative(source)
+    base, pattern = split_glob(name) if is_glob(name) and not (root / name).exists() else (name, "")
+    return root / base, pattern, root
+
+
+def _beyond(source: str, project: Path) -> tuple[Path, str, Path]:
+    """The same of a path outside the project: nothing may lead out of the folder that is named."""
+    name = parse_locator(source).name.rstrip("/") or "/"
+    base, pattern = split_glob(name) if is_glob(name) and not (project / name).exists() else (name, "")
+    start = project / (base or "/")
+    real = Path(os.path.realpath(start))
+    if real == project or project in real.parents:
+        hint = f"write `path:{real.relative_to(project).as_posix()}`, without `pin`"
+        raise SourceError(f"`{source}` names files of the project", slug="path-inside-project", hint=hint)
+    return start, pattern, real if pattern or real.is_dir() else real.parent
 
 
 def _inside(path: Path, root: Path, source: str) -> Path:
@@ -122,8 +141,9 @@ def _missing(source: str, start: Path, root: Path) -> SourceError:
     while not gone.parent.exists():
         gone = gone.parent
     beside = [e.name for e in gone.parent.iterdir()] if gone.parent.is_dir() else []
-    where = gone.parent.relative_to(root).as_posix()
-    message = f"`{source}`: there is no `{gone.name}` in {'the project' if where == '.' else f'`{where}`'}"
+    where = "" if is_outside(source) else gone.parent.relative_to(root).as_posix()
+    place = f"`{gone.parent}`" if is_outside(source) else "the project" if where == "." else f"`{where}`"
+    message = f"`{source}`: there is no `{gone.name}` in {place}"
     return SourceError(message, slug="missing-file", hint=nearest(gone.name, beside))
 
 

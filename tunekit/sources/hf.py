@@ -13,6 +13,7 @@ from tunekit.sources.deliver import BLOCK, Place, Progress, deliver
 from tunekit.sources.hub import Hub, Listed, Repository
 from tunekit.sources.hub_files import path_in_repository, wanted
 from tunekit.sources.locator import parse_locator
+from tunekit.sources.several import several
 
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
@@ -34,9 +35,15 @@ def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
         sorted(listed),
         lambda path: _small(hub, commit, listed[path]).read_bytes(),
     )
+    unknown = [listed[path] for path in sorted(set(chosen.values())) if not listed[path].sha256]
+    digests = several(
+        lambda file, tell: sha256_file(_small(hub.telling(tell), commit, file)),
+        [(file, file.size) for file in unknown],
+        progress,
+    )
+    known = {file.path: digest for file, digest in zip(unknown, digests, strict=True)}
     files = [
-        FileEntry(name, listed[path].size, listed[path].sha256 or sha256_file(_small(hub, commit, listed[path])))
-        for name, path in sorted(chosen.items())
+        FileEntry(name, listed[path].size, listed[path].sha256 or known[path]) for name, path in sorted(chosen.items())
     ]
     return block_of(source, commit, None, files)
 
@@ -51,17 +58,12 @@ def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progr
         message = f"`{block.source}`: the lock's revision {block.revision!r} is not a commit"
         raise SourceError(message, slug="bad-revision", hint=f"`tunekit lock --upgrade {block.source}`")
     names = [file.path for file in block.files]
-    total = sum(file.size for file in block.files)
-    done = 0
+    hub = Hub(Repository.of(locator), block.source, place.offline, progress)
 
-    def told(more: int, _total: int, unit: str) -> None:
-        progress(min(done + more, total), total, unit)
+    def one(entry: FileEntry, tell: Progress) -> None:
+        _deliver(hub.telling(tell), block, path_in_repository(locator.fragment, names, entry.path), entry, out_dir)
 
-    hub = Hub(Repository.of(locator), block.source, place.offline, told)
-    for entry in block.files:
-        _deliver(hub, block, path_in_repository(locator.fragment, names, entry.path), entry, out_dir)
-        done += entry.size
-        told(0, total, "bytes")
+    several(one, [(entry, entry.size) for entry in block.files], progress)
 
 
 def _deliver(hub: Hub, block: SourceBlock, path: str, entry: FileEntry, out_dir: Path) -> None:

@@ -6,6 +6,7 @@ is a SourceError with a name. The token is the library's business: it is never r
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import time
@@ -83,6 +84,12 @@ class Hub:
         self.offline = offline or is_offline_mode()
         self._progress = progress
         self._api = HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None)
+
+    def telling(self, progress: Progress) -> Hub:
+        """The same hub, for a download that says how far it is to another."""
+        found = copy.copy(self)
+        found._progress = progress
+        return found
 
     def commit(self, revision: str) -> str:
         """The commit that a branch, a tag or "" (the default branch) is at now. SourceError: `repository-renamed`, …"""

@@ -7,9 +7,20 @@ from typing import NamedTuple
 
 from tunekit.errors import SourceError, nearest
 from tunekit.lockfile import bad_path
+from tunekit.sources.urls import FS_EXAMPLE, fs_parts, git_parts, web_parts
 
-WORKING = ("path", "pypi", "hf")
-LATER = ("git", "https", "http", "npm", "s3", "gs", "gcs", "az", "abfs", "ftp", "sftp", "hdfs", "memory")
+WORKING = ("path", "pypi", "hf", "git", "https", "http")
+LATER = ("npm",)
+# Of the schemes that fsspec has drivers for, those that people use; others are looked up in fsspec's own list.
+FILE_SYSTEMS = (
+    "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "ssh", "sftp", "ftp", "smb", "hdfs", "webhdfs", "oci",
+    "oss", "webdav", "memory",
+)  # fmt: skip
+# Drivers that wrap another one, run code, reach what another scheme is for, or read this machine's files.
+_NOT_PLACES = (
+    "file", "local", "dir", "zip", "tar", "libarchive", "reference", "cached", "blockcache", "filecache", "simplecache",
+    "asynclocal", "data", "generic", "dask", "asyncwrapper", "async_wrapper", "git", "github", "hf", "jupyter", "jlab",
+)  # fmt: skip
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")  # as the packaging specifications have it
 _PART = r"\w(?:[\w.-]{0,94}\w)?"  # as huggingface_hub's `validate_repo_id` has it
@@ -17,7 +28,7 @@ _REPOSITORY = re.compile(
     rf"(?:(?:datasets|tokenizers)/)?(?!(?:datasets|tokenizers|models|spaces)/){_PART}/{_PART}\Z", re.ASCII
 )
 _PREFIX = {"dataset": "datasets/", "tokenizer": "tokenizers/"}  # kind of the target → what it uses a repository as
-_NOW = "this version reads " + ", ".join(f"`{s}:`" for s in WORKING[:-1]) + f" and `{WORKING[-1]}:`"
+_NOW = "this version reads " + ", ".join(f"`{s}:`" for s in WORKING) + " and what fsspec has a driver for (`s3://…`)"
 
 _PYPI_EXAMPLE = "`pypi:name@1.0#folder/in/the/archive`; `@version` and `#path` may be left out"
 _HUB_EXAMPLE = "`hf:org/name@main#folder/*.parquet`; `@revision` and `#path` may be left out"
@@ -27,7 +38,9 @@ class Locator(NamedTuple):
     """`path:`: `name` is everything after the colon (file names may hold `@` and `#`), the rest is empty.
     `pypi:`: `name` is the distribution, `revision` a version or "", `fragment` a path in the archive or "".
     `hf:`: `name` is `org/name` (a model), `datasets/org/name` or `tokenizers/org/name`, `revision` a branch, tag or
-    commit or "", `fragment` a path in the repository or ""."""
+    commit or "", `fragment` a path in the repository or "".
+    `git:`: `name` is the URL, the rest as for `hf:`. `https:`, `http:`: `name` is the URL, `fragment` a path in the
+    archive or "". A scheme of fsspec: `name` is the URL, `fragment` a path or glob below it or ""."""
 
     scheme: str
     name: str
@@ -39,7 +52,7 @@ def parse_locator(source: str) -> Locator:
     """The parts of `source`.
 
     SourceError: `source-syntax`, `source-not-yet` (a scheme of a later version), `source-no-pin` (`make:`),
-    `unknown-scheme`.
+    `unknown-scheme`, `credentials-in-source`, `insecure-source`.
     """
     scheme, colon, rest = source.partition(":")
     if not colon or not _SCHEME.match(scheme):
@@ -52,14 +65,33 @@ def parse_locator(source: str) -> Locator:
         return _pypi(source, rest)
     if scheme == "hf":
         return _hf(source, rest)
+    if scheme == "git":
+        return Locator("git", *git_parts(source, rest))
+    if scheme in ("https", "http"):
+        url, fragment = web_parts(source)
+        return Locator(scheme, url, "", fragment)
     if scheme == "make":
         hint = "name its output by the label of the target that makes it"
         raise SourceError(f"`{source}`: `make:` is an action, not a source with a pin", slug="source-no-pin", hint=hint)
-    if scheme in LATER or rest.startswith("//"):
+    if scheme in LATER:
         hint = f"{_NOW}; put the files into the project and use `path:`"
         raise SourceError(f"`{source}`: `{scheme}:` sources do not work yet", slug="source-not-yet", hint=hint)
-    hint = nearest(scheme, [*WORKING, *LATER]) if len(scheme) > 1 else _NOW
+    if scheme in FILE_SYSTEMS or (rest.startswith("//") and _has_driver(scheme)):
+        if not rest.startswith("//"):
+            raise _syntax(source, f"`{scheme}:` is followed by `//`", FS_EXAMPLE)
+        url, fragment = fs_parts(source)
+        return Locator(scheme, url, "", fragment)
+    hint = nearest(scheme, [*WORKING, *LATER, *FILE_SYSTEMS]) if len(scheme) > 1 else _NOW
     raise SourceError(f"`{source}`: unknown scheme `{scheme}:`", slug="unknown-scheme", hint=hint)
+
+
+def _has_driver(scheme: str) -> bool:
+    """Whether fsspec knows a driver that reaches files elsewhere, installed or not."""
+    if scheme in _NOT_PLACES:
+        return False
+    from fsspec.registry import known_implementations, registry
+
+    return scheme in known_implementations or scheme in registry
 
 
 def is_later(source: str) -> bool:

@@ -1,4 +1,5 @@
-"""`path:`: files inside the project, which version control pins. Which they are: `files`."""
+"""`path:`: files of the project, which version control pins, and with `pin = true` files outside of it, which the lock
+pins. Which they are: `files`."""
 
 from __future__ import annotations
 
@@ -27,13 +28,23 @@ def tree_of_path(source: str, root: str | os.PathLike[str], hash_file: HashFile 
 
 
 def resolve_path(source: str, root: Path, hash_file: HashFile = sha256_file) -> SourceBlock:
-    """The block of what is there now (`path:` sources are not locked: version control pins them)."""
+    """The block of what is there now."""
     return block_of(source, "", None, tree_of_path(source, root, hash_file))
 
 
 def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
-    """`resolve_path`."""
-    return resolve_path(source, place.root)
+    """`resolve_path`, which says how far it is. SourceError: those of `files_of_path`."""
+    total = sum(file.stat().st_size for _, file in files_of_path(source, place.root))
+    done = 0
+
+    def hash_file(path: str) -> str:
+        nonlocal done
+        sha256 = sha256_file(path)
+        done += os.stat(path).st_size
+        progress(min(done, total), total, "bytes")
+        return sha256
+
+    return resolve_path(source, place.root, hash_file)
 
 
 def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progress) -> None:

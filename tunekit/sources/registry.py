@@ -1,4 +1,5 @@
-"""The two verbs of every source. A scheme is the module of its name here, and its place in `locator.WORKING`."""
+"""The two verbs of every source. A scheme is the module of its name here, and its place in `locator.WORKING`; what is
+neither `http` nor there is fsspec's."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 
 from tunekit.lockfile import SourceBlock
 from tunekit.sources.deliver import Place, Progress, no_progress
-from tunekit.sources.locator import parse_locator
+from tunekit.sources.locator import WORKING, parse_locator
 
 StrPath = str | os.PathLike[str]
 
@@ -44,4 +45,6 @@ def materialise(
 
 
 def _room(source: str) -> Any:
-    return importlib.import_module(f"tunekit.sources.{parse_locator(source).scheme}")
+    scheme = parse_locator(source).scheme
+    module = "https" if scheme == "http" else scheme if scheme in WORKING else "fs"
+    return importlib.import_module(f"tunekit.sources.{module}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunekit.errors import StoreError
+from tunekit.foreign import json_of
 from tunekit.hashing import PREFIX, sha256_bytes, sha256_file, tree_digest
 from tunekit.store.disk import fsync_dir, write_new
 from tunekit.store.store import Store
@@ -132,7 +133,7 @@ def read_tree(store: Store, digest: str) -> list[Entry] | None:
     """The files of an artifact, or None if the tree is not there or is not what its name says."""
     try:
         with open(store.place("trees", digest), "rb") as file:
-            raw = json.loads(file.read())
+            raw = json_of(file.read())
         entries = [Entry(*e) for e in raw]
         ok = tree_digest(list(entries)) == digest
     except FileNotFoundError:
@@ -224,5 +225,9 @@ def copy_out(store: Store, digest: str, target: Path) -> None:
         path = target / e.path
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(store.object(e.digest), path)
+        if sha256_file(path) != e.digest:
+            quarantine(store, store.object(e.digest))
+            message = f"{e.path} had rotted in the store, and is in {store.root / 'quarantine'} now"
+            raise StoreError(message, slug="corrupt", hint="`tunekit build` makes it again; and look at the disk")
         if e.executable:
             path.chmod(0o755)

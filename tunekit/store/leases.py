@@ -9,7 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from pathlib import Path
 
+from tunekit.errors import StoreError
 from tunekit.hashing import hex_of
 from tunekit.store.store import Store
 
@@ -33,6 +35,7 @@ def acquire(store: Store, key: str) -> Lease | None:
     fd = os.open(_file(store), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _lock(key))
+        _check(store, key)
     except BlockingIOError:
         os.close(fd)
         return None
@@ -40,6 +43,20 @@ def acquire(store: Store, key: str) -> Lease | None:
         os.close(fd)
         raise
     return Lease(fd)
+
+
+_sound: set[Path] = set()  # stores whose locks are known to lock
+
+
+def _check(store: Store, key: str) -> None:
+    """Asked once, of a lease that is held: some network file systems grant every lock. StoreError `no-locks`."""
+    if store.root in _sound:
+        return
+    if not held(store, key):
+        message = f"the file system of the store {store.root} grants a lock that is held"
+        hint = "builds at once would write over each other: set TUNEKIT_STORE to a local disk, or mount it with locks"
+        raise StoreError(message, slug="no-locks", hint=hint)
+    _sound.add(store.root)
 
 
 def held(store: Store, key: str) -> bool:

@@ -9,6 +9,7 @@ import os
 import time
 from typing import Any
 
+from tunekit.foreign import json_of
 from tunekit.hashing import hex_of, tree_digest
 from tunekit.store.disk import new_file, replace
 from tunekit.store.store import Store
@@ -112,7 +113,7 @@ def _read(path: str) -> dict[str, Any] | None:
     """A record, or None if it is not there or not one that `add` could have written."""
     try:
         with open(path, "rb") as file:
-            record: dict[str, Any] = json.loads(file.read())
+            record: dict[str, Any] = json_of(file.read())
         whole = (
             record["schema"] == SCHEMA
             and hex_of(record["key"]) == os.path.basename(path).partition(".")[0]
@@ -164,6 +165,6 @@ def part_output(store: Store, part: str) -> str | None:
     """The artifact of a part key, if it was ever made."""
     try:
         with open(store.place("parts", part), "rb") as file:
-            return tree_digest([tuple(entry) for entry in json.loads(file.read())])
+            return tree_digest([tuple(entry) for entry in json_of(file.read())])
     except (OSError, ValueError, TypeError, LookupError):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from tunekit.report.answers.answer import Part
+from tunekit.report.answers.answer import Number, Part
 
 
 class Lock(Part):
@@ -19,12 +19,13 @@ class Lock(Part):
 
 
 class LockCheck(Part):
-    """`tunekit lock --check`: sources that are not pinned, and pins that nothing names."""
+    """`tunekit lock --check`: sources that are not pinned, pins that nothing names, recipes that changed."""
 
     schema: Literal["tunekit/lock-check/1"]
     ok: bool
     missing: list[str]
     gone: list[str]
+    recipes: list[str]
 
 
 class Export(Part):
@@ -107,6 +108,9 @@ class VerifyRebuild(Part):
     old: str
     new: str
     same_bytes: bool
+    reproduced: bool
+    bits_promised: bool
+    tolerance: Number
     effective: dict[str, list[Any]]
     environment: dict[str, list[Any]]
     metrics: dict[str, list[Any]]

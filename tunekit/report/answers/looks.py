@@ -35,6 +35,7 @@ class Drifted(Part):
     package: str
     locked: str
     installed: str
+    profile: str
 
 
 class Status(Part):

