@@ -204,3 +204,16 @@ def test_somebody_else_commits_meanwhile(publish, hub):
     said = publish("model:m", "hf:org/tutor", "--yes", code=1)
     assert "error[hub-failed]" in said and "412" in said
     assert set(head(hub)) == {"a"}
+
+
+def test_the_card_is_in_the_words_of_who_publishes(publish, hub, template):
+    """The store has the result under another project's labels."""
+    other = type(template)(template.root.parent / "other", template.store, template.config)
+    shutil.copytree(template.root, other.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".tunekit"))
+    text = TOML.replace("[dataset.a]", "[dataset.rows]").replace('"dataset:a"', '"dataset:rows"')
+    other.manifest(text.replace("[tokenizer.t]", "[tokenizer.words]").replace('"tokenizer:t"', '"tokenizer:words"'))
+    assert other.build("tokenizer:words").ran == []
+    publish("tokenizer:words", "hf:org/words", "--yes", "-C", str(other.root))
+    card = head(hub, "org/words")["README.md"].decode()
+    assert "# tokenizer:words" in card and "dataset:rows" in card
+    assert "tokenizer:t" not in card and "dataset:a" not in card

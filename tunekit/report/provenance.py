@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tunekit.build import history
 from tunekit.plan.planner import Planner
+from tunekit.share.bundle_words import in_own_words
 from tunekit.store import records
 
 
@@ -30,13 +31,13 @@ class Provenance:
         self._history: dict[tuple[str, str], tuple[str, str]] | None = None
 
     def maker(self, label: str, digest: str) -> dict[str, Any] | None:
-        """The record of `label` whose outputs include `digest`."""
+        """The record of `label` whose outputs include `digest`, in the words of this project."""
         store = self._planner.store
         node = self._planner.nodes.get(label)
         if node is not None and node.key and digest in (node.outputs or {}).values():
             found = self._planner.results.record(node.key)
             if found is not None:
-                return found
+                return in_own_words(self._planner, node, found)
         line = self._lines().get((label, digest))
         if line is None:
             return None

@@ -10,6 +10,7 @@ from tunekit.errors import StoreError, UsageError
 from tunekit.plan.planner import Planner
 from tunekit.report.card import card
 from tunekit.report.export import ADAPTER_CONFIG
+from tunekit.share.bundle_words import in_own_words
 from tunekit.share.private import private_labels
 from tunekit.share.publish import Files
 from tunekit.share.remote_record import Machine
@@ -32,6 +33,7 @@ def files_to_publish(planner: Planner, label: str, record: dict[str, Any], diges
     if found is None:
         message = f"the artifact of {label} ({digest}) is not in the store"
         raise StoreError(message, slug="missing-artifact", hint=f"tunekit build {label}")
+    record = in_own_words(planner, planner.nodes[label], record)
     machine = Machine.here(planner.inputs.root, planner.store.root)
     text = card(
         planner, record, digest, adapter=ADAPTER_CONFIG in found, with_base=False, place=repository, hidden=set(hidden)

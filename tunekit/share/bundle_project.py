@@ -14,6 +14,7 @@ from typing import Any
 
 from tunekit.errors import DeclarationError, Problem, UsageError
 from tunekit.graph import Graph
+from tunekit.inside import is_outside
 from tunekit.kinds import target_kinds
 from tunekit.lockfile import dump_lock, load_lock
 from tunekit.manifest.find import MANIFEST
@@ -45,6 +46,9 @@ def project_files(planner: Planner, labels: list[str]) -> Files:
     graph, read = build_graph(reduced, problems)
     recipes = _recipes(manifest, set(kept))
     found: Files = {str(path.relative_to(root)): path for path in read}
+    if outside := sorted(source for source in graph.sources if is_outside(source)):
+        hint = "copy the files into the project: they are on this machine only"
+        raise UsageError(f"not bundled: {', '.join(outside)}", slug="path-outside-project", hint=hint)
     found |= _code(planner, graph) | dict(_path_files(root, graph))
     found |= {name: recipes[name] for name in recipes}
     found |= _documents(manifest, set(kept), labels, whole=whole)
