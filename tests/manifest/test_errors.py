@@ -190,7 +190,7 @@ def test_sources_are_checked_in_every_table(good):
         source = "path:typo.jsonl"
         fromat = "chat"
         [model.m2]
-        source = "npm:x/y"
+        source = "npm:@x/y"
         [tokenizer.t2]
         source = "https//x"
     """,
@@ -212,7 +212,7 @@ def test_sources_are_checked_in_every_table(good):
         "error[bad-toml]",
     ):
         assert text in done.err, f"{text}\n--- is not in ---\n{done.err}"
-    assert "npm:x/y" not in done.err, "a scheme of a later version is legal to declare and to plan"
+    assert "npm:@x/y" not in done.err, "what is not here yet is legal to declare and to plan"
 
 
 def test_labels_of_a_file_that_cannot_be_read_are_not_unknown(good):
