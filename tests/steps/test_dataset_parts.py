@@ -237,6 +237,15 @@ def test_a_clash_names_the_row_wherever_it_stands_in_its_chunk(room, source):
         assert e.value.message.startswith(f"column `id`, row {at} (a.jsonl): str where earlier rows have int")
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_clash_in_a_shuffle_is_judged_in_the_order_of_reading(room, source, seed):
+    spoilt = rows(200)
+    spoilt[150]["id"] = spoilt[199]["id"] = "x"
+    with pytest.raises(ActionError) as e:
+        room(run, SPEC | {"shuffle": True, "seed": seed}, {"source": [source({"a.jsonl": lines_of(spoilt)})]}, BASE)
+    assert e.value.message.startswith("column `id`, row 150 (a.jsonl): str where earlier rows have int")
+
+
 MAPS = """
 def drop(row):
     return None if row["id"] % 5 == 0 else row

@@ -19,6 +19,7 @@ from tunekit.data.formats.choose import Choice
 from tunekit.data.partcache import PartCache
 from tunekit.data.rowset import DatasetWriter, map_table
 from tunekit.data.speed import Speed
+from tunekit.errors import ActionError
 from tunekit.hashing import PREFIX
 from tunekit.parts import chunk_name
 from tunekit.protocol import Events, Request
@@ -27,7 +28,7 @@ from tunekit.steps.dataset.origin import Origin
 from tunekit.steps.dataset.origins import Origins
 from tunekit.steps.dataset.part import NAMED_ROWS, Earlier, RowPart, load_part, make_part
 from tunekit.steps.dataset.raw import Raw, TableChunk
-from tunekit.steps.dataset.shuffle import Piece, shuffled
+from tunekit.steps.dataset.shuffle import Piece, check_kinds, shuffled
 from tunekit.steps.dataset.spec import Dataset
 
 
@@ -52,8 +53,14 @@ def run(request: Request, events: Events) -> dict[str, str]:
     work = _Work(request, events, spec, origin, writer)
     origins = Origins(origin)  # of a shuffle they would be as long as the dataset
     if spec.shuffle:
-        for table, where in shuffled(list(work.pieces(None)), spec.seed, spec.limit):
-            work.ledger.kept += writer.add(table, where).rows
+        pieces = list(work.pieces(None))
+        try:
+            for table, where in shuffled(pieces, spec.seed, spec.limit):
+                work.ledger.kept += writer.add(table, where).rows
+        except ActionError as e:
+            if e.slug == "mixed-types":
+                check_kinds(pieces)
+            raise
     else:
         for piece in work.pieces(spec.limit):
             work.ledger.kept += _place(writer, piece)

@@ -17,7 +17,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tunekit.data.arrays import Numbers, sizes
-from tunekit.data.chunk import DIGEST, NOTHING, Pick, Where, begins_of, compose, digests_of, portion, visible
+from tunekit.data.chunk import (
+    DIGEST,
+    NOTHING,
+    Pick,
+    Where,
+    begins_of,
+    compose,
+    digests_of,
+    first_clash,
+    portion,
+    row_kinds,
+    visible,
+)
+from tunekit.data.columns import EMPTY, Mismatch, join
 from tunekit.data.cutting import MOST_BYTES, Cutter
 from tunekit.data.rowset import map_table
 
@@ -50,6 +63,25 @@ def shuffled(pieces: list[Piece], seed: int, limit: int | None) -> Iterator[tupl
             last += 1
         yield from _gathered(pieces, starts, order, bounds[first : last + 1])
         first = last
+
+
+def check_kinds(pieces: list[Piece]) -> None:
+    """Raises ActionError (`mixed-types`) for the first row, in the order of reading, that those before it do not fit:
+    the one that an unshuffled dataset would name."""
+    known = EMPTY
+    for piece in pieces:
+        kinds, of_row = row_kinds(map_table(piece.file))
+        held = of_row[piece.start : piece.stop]
+
+        def where(row: int, piece: Piece = piece) -> str:
+            return piece.where(piece.start + row)
+
+        before = known
+        try:
+            for i in np.unique(held).tolist():
+                known = join(known, kinds[i])
+        except Mismatch:
+            raise first_clash(before, kinds, held, where) from None
 
 
 def _rows_of(pieces: list[Piece]) -> tuple[NDArray[np.uint64], Numbers]:
