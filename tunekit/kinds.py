@@ -52,7 +52,7 @@ _ROWS_READ = ("reader", "encoding", "split", "shuffle", "limit", "seed")  # a da
 TARGETS = {
     k.name: k
     for k in (
-        Kind("dataset", _S + "dataset", "Dataset", 3, parts=("source", "from"), whole=_ROWS_READ),
+        Kind("dataset", _S + "dataset", "Dataset", 4, parts=("source", "from"), whole=_ROWS_READ),
         Kind("tokenizer", _S + "tokenizer", "Tokenizer", 1),
         Kind("model", _S + "model", "Model", 1, "torch"),
         Kind("adapter", _S + "adapter", "Adapter", 1),
@@ -71,6 +71,7 @@ STEPS = {
     k.name: k
     for k in (
         Kind("fetch", _S + "fetch", "Fetch", 1),
+        Kind("dequantize", _S + "dequantize", "Dequantize", 1, "torch"),
         Kind("files", _S + "files", "Files", 1, in_place=True),
         Kind("tokens", _S + "tokens", "Tokens", 3, parts=("data",), spreads=True),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),

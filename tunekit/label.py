@@ -35,3 +35,10 @@ def parse_label(text: str) -> Label | None:
     """The label in `text`, or None if it is not one."""
     m = _LABEL.match(text)
     return Label(m["kind"], m["name"], m["output"] or "", m["step"] or "") if m else None
+
+
+def came_from(name: str, inner: int, number: int) -> str:
+    """What errors say behind `row <number>`: the file (or dataset) that the row came from, and its number there."""
+    if not name:
+        return ""
+    return f" ({name}, its row {inner})" if inner != number else f" ({name})"

@@ -10,8 +10,10 @@ import json
 import math
 import os
 import time
+from bisect import bisect_right
 from typing import Any, NamedTuple
 
+from tunekit.label import came_from
 from tunekit.parts import Shelf
 
 PROTOCOL = 1
@@ -37,6 +39,8 @@ class Input(NamedTuple):
 
     `reading`: of files that are read where they lie (kind `files`; `path` then holds links): what their dataset says
     of them, and `signatures`, by which a file that changed is known: name → `inode:size:mtime_ns:ctime_ns`.
+    `origins`: of a dataset, what its record says of where its rows came from: [row, name, its row] where rows that
+    follow each other there begin; only errors say it.
     """
 
     path: str
@@ -44,6 +48,15 @@ class Input(NamedTuple):
     kind: str
     label: str
     reading: dict[str, Any] = {}
+    origins: list[list[Any]] = []
+
+    def came_from(self, row: int) -> str:
+        """Behind `row <row>`: ` (a.jsonl, its row 7)`, or nothing where nobody knows."""
+        at = bisect_right(self.origins, row, key=lambda run: run[0]) - 1
+        if at < 0:
+            return ""
+        first, name, inner = self.origins[at]
+        return came_from(name, inner + row - first, row)
 
 
 class Request(NamedTuple):

@@ -280,8 +280,11 @@ def test_parts_are_reused(project):
     done = project.build("run:x#tokens")
     assert done.code == 0, done.err + done.out
     assert made_parts(done) == {"dataset:a": 1, "dataset:b": 1, "run:x#tokens": 2}
+    before = {path: path.stat().st_ctime_ns for path in (project.store / "objects").glob("*/*")}
     project.rows("b.jsonl", [{"text": f"line {i} of the second"} for i in range(31)])
     done = project.build("run:x#tokens")
+    touched = [path for path, then in before.items() if path.stat().st_ctime_ns != then]
+    assert not touched, "an object whose ctime changed is hashed again by every project that has it"
     assert done.ran == ["dataset:b#fetch", "dataset:b", "run:x#tokens"]
     assert made_parts(done) == {"dataset:b": 1, "run:x#tokens": 1}
     record = entry(project, "run:x#tokens")
@@ -397,3 +400,16 @@ def test_two_stores_give_the_same_digests(built, make_project):
     assert other.build().code == 0
     assert other.outputs() == built.outputs()
     assert sys.version_info >= (3, 11)
+
+
+def test_a_row_that_cannot_be_tokenized_is_named_with_its_file(project):
+    """The dataset's record knows the file; no artifact and no key does."""
+    project.rows("d/p.jsonl", [{"input_ids": [1, 2]}] * 2)
+    project.rows("d/q.jsonl", [{"input_ids": [1]}, {"input_ids": [10**6]}])
+    project.rows("a.jsonl", [{"text": "one line"}])
+    own = '[dataset.d]\nsource = "path:d"\nformat = "tokens"\n'
+    project.manifest(own + TRAINED.replace("DATA", '"dataset:d"'))
+    done = project.build("run:x#tokens")
+    (failed,) = [e for e in done.events if e["type"] == "failed"]
+    assert failed["slug"] == "token-out-of-range", done.err
+    assert failed["message"].startswith("run:x#tokens: dataset:d: row 3 (q.jsonl, its row 1): "), failed["message"]

@@ -77,7 +77,7 @@ class TestVerb:
             (("dataset", "a", "path:a.jsonl"), "duplicate-target"),
             (("dataset", "A b", "path:a.jsonl"), "bad-name"),
             (("dataset", "c", "a.jsonl"), "source-syntax"),
-            (("dataset", "c", "npm:x/y"), "source-not-yet"),
+            (("dataset", "c", "npm:x/y"), "source-syntax"),
             (("dataset", "c", "path:b.jsonl"), "missing-file"),
             (("dataset", "c", "path:a.jsonl", "--format", "chatt"), "wrong-type"),
             (("dataset", "c", "path:a.jsonl", "--set", "lim=1"), "unknown-key"),

@@ -79,7 +79,9 @@ def test_torn_file_is_refused(tmp_path: Path) -> None:
         weights.validate(tmp_path)
 
 
-@pytest.mark.parametrize(("file", "slug"), [("pytorch_model.bin", "pickle-weights"), ("notes.txt", "bad-model")])
+@pytest.mark.parametrize(
+    ("file", "slug"), [("pytorch_model.bin", "pickle-weights"), ("notes.txt", "bad-model"), ("m.gguf", "bad-model")]
+)
 def test_pickles_are_refused(tmp_path: Path, file: str, slug: str) -> None:
     (tmp_path / file).write_bytes(b"x")
     (tmp_path / "config.json").write_text("{}")

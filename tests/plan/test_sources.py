@@ -83,19 +83,3 @@ def test_an_edit_does_not_read_the_declaration_again(two, monkeypatch):
     assert two.build().code == 0 and not seen
     (two.root / "data/2.jsonl").unlink()
     assert two.build().code == 2 and seen
-
-
-def test_schemes_of_a_later_version_are_planned_and_not_locked(two):
-    two.manifest(TOML + '[model.m]\nsource = "npm:x/y"\n[model.n]\nsource = "npm:z"\n')
-    done = two.run("plan")
-    assert done.code == 0 and "unlocked" in done.out
-    for verb in ("lock", "build"):
-        done = two.run(verb)
-        assert done.code == 2 and not (two.root / "tunekit.lock").exists()
-        for line, name in ((12, "m"), (14, "n")):
-            assert f"  --> tunekit.toml:{line}  [model.{name}] source\n  = help: this version reads" in done.err
-    two.manifest(TOML + '[model.m]\nsource = "path:a.jsonl"\n')
-    done = two.run("build", "--set", "model.m.source=npm:x/y")
-    assert done.code == 2
-    done = two.run("build", "--set", "model:m.source=npm:x/y")
-    assert done.code == 2 and "error[source-not-yet]" in done.err and "[model.m] source" in done.err

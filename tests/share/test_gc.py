@@ -163,8 +163,11 @@ def test_a_running_action_keeps_its_staging_and_inputs(world: World):
     part, other = world.artifact("a part to copy from"), world.artifact("of an action that has ended")
     parts = Made.write([Made("sha256:b", "sha256:c", part)])
     home = world.store.tmp / f"build-{os.getpid()}"
+    placed = world.store.object(artifacts.read_tree(world.store, world.artifact("taken from a part"))[0].digest)
     for folder in (staging, over, home):
         folder.mkdir()
+    (staging / "out" / "main").mkdir(parents=True)
+    (staging / "out" / "main" / "chunk").symlink_to(placed)
     time.sleep(0.2)
     build = Announcer(lambda: home)
     build.keep(code)
@@ -175,6 +178,7 @@ def test_a_running_action_keeps_its_staging_and_inputs(world: World):
     made = gc.collect(world.store, 0)
     assert "running dataset:b" in [r.name for r in made.live.roots]
     assert all(world.there(d) for d in (needed, code, after, part)) and staging.is_dir()
+    assert placed.is_file(), "an unfinished artifact links to it"
     assert not world.there(other), "nothing uses it any more"
     assert [d.path for d in world.later(8 * DAY).dead if "staging" in d.path] == [f"staging/{over.name}"]
     build.close()

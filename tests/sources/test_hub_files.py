@@ -56,7 +56,7 @@ def test_a_folder_of_a_model():
     ("paths", "fragment", "slug", "said"),
     [
         (["config.json", "pytorch_model.bin"], "", "pickle-weights", "refs/pr"),
-        (["a/pytorch_model.bin"], "a/*", "pickle-weights", "save_pretrained"),
+        (["a/pytorch_model.bin"], "a/*", "pickle-weights", "engine.unpickle"),
         (["config.json", "m.gguf"], "", "no-weights", "GGUF"),
         (["config.json"], "", "no-weights", "another repository"),
         (["model.safetensors.index.json", SHARDS[0]], "", "bad-weights", "another revision"),

@@ -99,10 +99,14 @@ def test_json_index(index, wheel, tmp_path):
 def test_yanked(index, wheel, tmp_path):
     block = pin("pypi:demo@1.0", tmp_path)
     index.attributes[WHEEL] = 'data-yanked="leaks names"'
-    error = failure(pin, "pypi:demo@1.0", tmp_path)
-    assert error.slug == "version-yanked" and "leaks names" in error.message
+    error = failure(pin, "pypi:demo", tmp_path)
+    assert error.slug == "version-yanked" and "leaks names" in error.message and "@1.0" in error.hint
+    heard: list[str] = []
+    named = resolve("pypi:demo@1.0", root=tmp_path, cache=tmp_path / "cache", warn=heard.append)
+    assert named == block, "whoever names it gets it (PEP 592)"
+    assert heard == ["warning: `pypi:demo@1.0` was withdrawn (yanked): leaks names"]
+    assert failure(pin, "pypi:demo@1.1", tmp_path).slug == "version-not-found"
     index.files["demo-0.9-py3-none-any.whl"] = wheel
-    assert "0.9" in failure(pin, "pypi:demo@1.0", tmp_path).hint
     assert pin("pypi:demo", tmp_path).revision == "0.9"
     materialise(block, tmp_path / "out", root=tmp_path, cache=tmp_path / "fresh")  # a lock outlives a yank
 

@@ -197,6 +197,67 @@ def test_zip_with_lying_sizes(packages, tmp_path, claimed, slug):
     assert slug_of("pypi:demo@1.0#bomb", tmp_path) == slug
 
 
+def test_zip_with_a_wrong_checksum(packages, tmp_path):
+    """Only a file that is read has its bytes checked; then nothing of it is kept."""
+    data = bytearray(packages.wheel({"a.txt": "x", "b.txt": "y" * 4000}))
+    at = data.rindex(b"PK\x01\x02", 0, data.rindex(b"b.txt"))
+    data[at + 16] ^= 0xFF  # its CRC-32 in the directory
+    packages.add("demo-1.0-py3-none-any.whl", bytes(data))
+    assert slug_of("pypi:demo@1.0#b.txt", tmp_path) == "archive-corrupt"
+    assert len(pin("pypi:demo@1.0#a.txt", tmp_path).files) == 1
+
+
+@pytest.mark.parametrize(("field", "value"), [(8, 1), (10, 99)], ids=["encrypted", "compression"])
+def test_zip_members_that_cannot_be_read(packages, tmp_path, field, value):
+    data = bytearray(packages.wheel({"a.txt": "x"}))
+    at = data.rindex(b"PK\x01\x02")
+    data[at + field : at + field + 2] = value.to_bytes(2, "little")
+    packages.add("demo-1.0-py3-none-any.whl", bytes(data))
+    assert slug_of("pypi:demo@1.0#a.txt", tmp_path) == "archive-corrupt"
+
+
+def test_a_bomb_is_measured_before_it_goes_off(packages, tmp_path, monkeypatch):
+    """40 MB of zeros in 40 KB: read in blocks, refused by what the members declare."""
+    monkeypatch.setattr(archive, "MAX_TOTAL", 30 << 20)
+    zeros, out = b"\0" * (40 << 20), io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("a", zeros)
+    sdist = packages.sdist("demo-1.0", {"a": zeros})
+    for name, data in (("demo-1.0.tar.gz", sdist), ("other-1.0-py3-none-any.whl", out.getvalue())):
+        assert len(data) < 100_000
+        packages.add(name, data)
+        assert slug_of(f"pypi:{name.partition('-')[0]}#b", tmp_path) == "archive-too-large"
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_tar_headers_of_headers(packages, tmp_path, kind):
+    """tarfile goes one call deeper for each."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 512
+    body = (header.tobuf(tarfile.GNU_FORMAT) + b"11 path=ab\n".ljust(512, b"\0")) * 5000
+    packages.add("demo-1.0.tar", body + b"\0" * 1024)
+    assert slug_of("pypi:demo", tmp_path) == "archive-corrupt"
+
+
+@pytest.mark.parametrize("comment", [b"", b"a comment"])
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_zips_directory_is_measured_first(packages, tmp_path, monkeypatch, comment, zip64):
+    with monkeypatch.context() as m:
+        if zip64:
+            m.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as z:
+            for i in range(40):
+                z.writestr(f"file-{i}", "x")
+            z.comment = comment
+    packages.add("demo-1.0-py3-none-any.whl", out.getvalue())
+    assert len(pin("pypi:demo", tmp_path).files) == 40
+    size = archive._directory_size(tmp_path / "wheels/demo-1.0-py3-none-any.whl")
+    assert 40 * 46 < size < 40 * 64
+    monkeypatch.setattr(archive, "_MAX_DIRECTORY", size - 1)
+    assert slug_of("pypi:demo", tmp_path) == "archive-too-large"
+
+
 def test_total_and_count_are_limited(packages, tmp_path, monkeypatch):
     packages.add("demo-1.0.tar.gz", packages.sdist("demo-1.0", FILES))
     with monkeypatch.context() as m:

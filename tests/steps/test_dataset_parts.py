@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from tunekit.data import cutting
 from tunekit.data.rowset import open_dataset
 from tunekit.errors import ActionError
 from tunekit.hashing import sha256_bytes
+from tunekit.protocol import Input
+from tunekit.steps.dataset import origins
 from tunekit.steps.dataset.mapping import Mapping
 from tunekit.steps.dataset.run import run
 
@@ -232,6 +235,54 @@ def test_a_clash_names_the_row_wherever_it_stands_in_its_chunk(room, source):
         with pytest.raises(ActionError) as e:
             room(run, SPEC, {"source": [source({"a.jsonl": lines_of(spoilt)})]}, BASE)
         assert e.value.message.startswith(f"column `id`, row {at} (a.jsonl): str where earlier rows have int")
+
+
+MAPS = """
+def drop(row):
+    return None if row["id"] % 5 == 0 else row
+
+def several(row):
+    return [row] * (row["id"] % 3)
+"""
+
+
+def told_of(ran) -> Input:
+    """What a later step is given of a dataset."""
+    origins = ran.said.effective().get("origins", [])
+    return Input(str(ran.main), "sha256:" + "1" * 64, "dataset", "dataset:x", origins=origins)
+
+
+@pytest.mark.parametrize("mapped", ["", "data.py:drop", "data.py:several"])
+@pytest.mark.parametrize("read", [{}, {"limit": 41}, {"split": "[7:130]"}, {"split": "[10%:80%]", "limit": 60}])
+def test_the_record_says_which_row_of_which_file_a_row_is(room, source, code, mapped, read):
+    """Also where parts are found again; what a later step is told is what it would have to read."""
+    code(MAPS)
+    text = {"a.jsonl": lines_of(rows(90)), "b.jsonl": lines_of([]), "c.jsonl": lines_of(rows(70, 1))}
+    spec = SPEC | {"map": mapped} | read
+    first = room(run, spec, {"source": [source(text)]}, BASE)
+    for ran in (first, room(run, spec, {"source": [source(text)]}, BASE, first)):
+        told = told_of(ran)
+        lines = {name: [json.loads(line) for line in held.splitlines()] for name, held in text.items()}
+        where = re.compile(r" \((.)\.jsonl(?:, its row (\d+))?\)")
+        for number, row in enumerate(open_dataset(ran.main).iter_rows()):
+            name, inner = where.fullmatch(told.came_from(number)).groups()
+            assert lines[f"{name}.jsonl"][int(inner or number)] == row
+        assert mapped or len(told.origins) <= 3
+
+
+def test_a_record_does_not_grow_with_the_rows_that_a_map_drops(room, source, code, monkeypatch):
+    monkeypatch.setattr(origins, "MOST", 4)
+    code(MAPS)
+    ran = room(run, SPEC | {"map": "data.py:drop"}, {"source": [source({"a.jsonl": lines_of(rows(90))})]}, BASE)
+    told = told_of(ran)
+    assert [told.came_from(n) for n in (0, 3, 15, 16, 50)] == [
+        " (a.jsonl, its row 1)", " (a.jsonl, its row 4)", " (a.jsonl, its row 19)", "", "",
+    ]  # fmt: skip
+
+
+def test_a_shuffle_tells_no_rows_of_files(room, source):
+    ran = room(run, SPEC | {"shuffle": True}, {"source": [source({"a.jsonl": lines_of(rows(90))})]}, BASE)
+    assert "origins" not in ran.said.effective() and told_of(ran).came_from(3) == ""
 
 
 def test_the_ledger_of_reused_parts_is_the_same(room, source, code):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,11 @@ def test_an_error_names_the_row_of_the_dataset(room, dataset, chatml, chat_rows)
     data = dataset(chat_rows, "chat", 4)
     with pytest.raises(ActionError, match=f"^{data.label}: row 5: the chat template refuses"):
         room(run, SPEC, {"data": [data], "tokenizer": [chatml]})
+    data = data._replace(origins=[[0, "a.jsonl", 0], [3, "b.jsonl", 0]])
+    words = re.escape(f"{data.label}: row 5 (b.jsonl, its row 2): the chat template refuses")
+    for cpus in (1, 2):
+        with pytest.raises(ActionError, match="^" + words):
+            room(run, SPEC, {"data": [data], "tokenizer": [chatml]}, cpus=cpus)
 
 
 def test_a_template_that_prints_the_date_says_so(room, dataset, chatml, chat_rows):

@@ -150,6 +150,26 @@ def test_the_first_success_is_selected_and_all_are_kept(store):
     assert names_of(store) == [name, f"{name}.2020-a.json", f"{name}.2021-b.json"]
 
 
+def test_a_link_to_an_object_is_that_object_and_other_links_are_none(store, tmp_path):
+    """An artifact takes a file from another one without touching it: a new hard link would change its ctime."""
+    fill(tmp_path / "a", {"one": (b"1", False)})
+    artifacts.seal(store, tmp_path / "a")
+    held = store.object(sha256_bytes(b"1"))
+    before = held.stat()
+    fill(tmp_path / "b", {"two": (b"2", False)})
+    (tmp_path / "b" / "one").symlink_to(held)
+    digest = artifacts.seal(store, tmp_path / "b")
+    assert contents(artifacts.view(store, digest)) == {"one": b"1", "two": b"2"}
+    fill(tmp_path / "plain", {"one": (b"1", False), "two": (b"2", False)})
+    assert artifacts.seal(store, tmp_path / "plain") == digest
+    assert (held.stat().st_ctime_ns, held.stat().st_nlink) == (before.st_ctime_ns, before.st_nlink)
+    for target in (tmp_path / "a" / "one", store.object(sha256_bytes(b"lost")), tmp_path / held.name, store.root):
+        fill(tmp_path / f"c{target.name}", {})
+        (tmp_path / f"c{target.name}" / "link").symlink_to(target)
+        with pytest.raises(StoreError, match="link is not a plain file"):
+            artifacts.seal(store, tmp_path / f"c{target.name}")
+
+
 def names_of(store):
     return sorted(p.name for p in store.record(KEY).parent.iterdir())
 

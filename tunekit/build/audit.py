@@ -7,14 +7,11 @@ has other records. Fetches are left out: reading what is outside is what they ar
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import shutil
-import site
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -149,6 +146,8 @@ def _character(found: re.Match[bytes]) -> bytes:
 
 def _address(args: str) -> str:
     """`host:port` of a connection to another machine; "" for any other."""
+    import ipaddress
+
     port = re.search(r"htons\((\d+)\)", args)
     host = re.search(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"', args)
     if not (port and host):
@@ -178,6 +177,9 @@ def undeclared(store: Store, request: Request, done: list[tuple[str, str]], part
 
 def _environment() -> Iterator[str]:
     """What an interpreter with its packages is made of."""
+    import site
+    import sysconfig
+
     yield from _SYSTEM
     ours = Path(tunekit.__file__).parent
     yield from (str(ours), str(ours.parent / "kernels"))

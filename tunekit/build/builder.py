@@ -5,25 +5,24 @@ from __future__ import annotations
 import gc
 import os
 import selectors
-import shutil
 import time
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunekit import diskspace, variables
 from tunekit.build import audit, environment, gates, history, links, trust
 from tunekit.build.attempt import Attempt
-from tunekit.build.executor import Nursery, Running, stop
+from tunekit.build.executor import Running, stop
+from tunekit.build.fetching import Fetching
 from tunekit.build.finish import early
 from tunekit.build.frontier import Frontier
+from tunekit.build.nurseries import Nurseries
 from tunekit.build.outcome import outcome
 from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.plan.planner import BLOCKED, FRESH, UNLOCKED, Node, Planner
-from tunekit.plan.state import ABSENT
 from tunekit.store import leases, records
 from tunekit.store.in_use import Announcer
 
@@ -44,12 +43,13 @@ class Options(NamedTuple):
 
 class Result(NamedTuple):
     """`executed`: labels that ran, in order of their end; `failed`: label → error; `fresh`: how many had their
-    result and did not run; `records`: label → record."""
+    result and did not run; `records`: label → record; `fetched`: those of the fresh that came from the remote."""
 
     executed: list[str]
     failed: dict[str, TunekitError]
     fresh: int
     records: dict[str, dict[str, Any]]
+    fetched: list[str] = []
 
 
 class Builder:
@@ -68,8 +68,8 @@ class Builder:
         self.found = 0  # of those that were to run: their result turned out to be there
         self.failed: dict[str, TunekitError] = {}
         self.records: dict[str, dict[str, Any]] = {}
-        self._nurseries: dict[str, Nursery] = {}
-        self._announcer = Announcer(self._home)
+        self._nurseries = Nurseries(self.store, options.audit, self._died)
+        self._announcer = Announcer(self._nurseries.home)
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[str, float] = {}
         self._looked = 0.0  # when the nurseries were looked after
@@ -77,6 +77,7 @@ class Builder:
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
         self.requests = Requests(planner)
+        self.fetching = Fetching(planner, listener)
         self._gated = set(planner.graph.gated)
         self.links: dict[str, str] | None = None  # set when everything asked for is there
 
@@ -90,19 +91,25 @@ class Builder:
         missing = [str(r) for n in nodes.values() if n.state in (UNLOCKED, BLOCKED) for r in n.reasons]
         if missing:
             raise LockError("; ".join(dict.fromkeys(missing)), slug="unlocked", hint="tunekit lock")
-        total = sum(n.run for n in nodes.values())
         self._check_trust(nodes)
+        links.register(self.root, self.store)  # from here on gc knows whose results these are
+        if self.planner.elsewhere is not None:
+            nodes = self.fetching.all(self.labels)
+            self._check_trust(nodes)  # of what did not arrive, too
+        total = sum(n.run for n in nodes.values())
         if self.options.audit and total:
             audit.check()
-        links.register(self.root, self.store)  # from here on gc knows whose results these are
         self.listen({"type": "plan", "total": total, "fresh": len(nodes) - total, "order": self._steps(nodes)})
         try:
-            self._warm()
+            for node in nodes.values():
+                if node.run:  # the slow imports begin while light actions run
+                    self._nurseries.of(node.action.kind)
             self._loop()
         finally:
             self._close()
         self._finish()
-        return Result(self.executed, self.failed, len(nodes) - total + self.found, self.records)
+        fresh = len(nodes) - total + self.found
+        return Result(self.executed, self.failed, fresh, self.records, list(self.fetching.fetched))
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -149,7 +156,8 @@ class Builder:
             for key, _ in self._selector.select(timeout=0.5):
                 key.data()
             if time.monotonic() - self._looked > 0.5:
-                self._look_after()
+                self._looked = time.monotonic()
+                self._nurseries.look_after()
 
     def _start_ready(self) -> None:
         """Start what may start and has room."""
@@ -192,6 +200,9 @@ class Builder:
         if node.state == FRESH and node.present:
             self._hit(label, node, "cut off" if before and before[1] == node.key else "found")
             return True
+        if self.fetching.now(label):
+            self._hit(label, self.planner.nodes[label], "fetched")
+            return True
         if any(a.node.key == node.key for a in self.running.values()):
             return False  # the same work under another label of this build
         lease = leases.acquire(self.store, node.key)
@@ -220,55 +231,29 @@ class Builder:
         if not self.options.trust:
             asked = trust.variables(self.root, self.planner.graph.pass_env) if code else {}
             trust.check(self.root, code | asked, label)
-        for package in (p for p in node.action.packages if self.planner.inputs.version(p) == ABSENT):
-            hint = "install it, or look at `packages` of the target"  # it is in the key: a typo would guard nothing
-            raise ActionError(f"{label}: the package `{package}` is not installed", slug="package-missing", hint=hint)
+        environment.need(self.planner.inputs, label, node.action.packages)
         diskspace.need(self.store.root)
+        self.fetching.parts(node, self.store.staging(node.key))
         finish = node.key in self.options.finish
         request = self.requests.make(node, cpus, self.options.offline, finish, self._announcer.keep)
         self._announcer.begin(request)
         given = variables.of_action(os.environ, node.action.source, self.planner.graph.pass_env)
-        running = self._nursery(kind_of(node.action.kind).preload).start(label, request, given)
+        running = self._nurseries.of(node.action.kind).start(label, request, given)
         attempt = self.running[label] = Attempt(node, lease, running, request, cpus)
         self._changed = True
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
         reasons = ["finished early, from its last checkpoint"] if finish else [str(r) for r in node.reasons]
         self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": attempt.folder})
 
-    def _nursery(self, group: str) -> Nursery:
-        if group in self._nurseries and not self._nurseries[group].listen():
-            self._look_after()
-        if group not in self._nurseries:
-            self._nurseries[group] = Nursery(group, self._home(), traced=self.options.audit)
-        return self._nurseries[group]
-
-    def _home(self) -> Path:
-        """A folder for what libraries cache during this build; it goes with it."""
-        folder = self.store.tmp / f"build-{os.getpid()}"
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def _warm(self) -> None:
-        """Begin the slow imports of nurseries that the plan will need while light actions run."""
-        for label in self.order:
-            if self.planner.nodes[label].run:
-                self._nursery(kind_of(self.planner.graph.actions[label].kind).preload)
-
     # -- what comes back -----------------------------------------------------------------------
 
-    def _look_after(self) -> None:
-        """End what a dead nursery ran. An action's own pipe tells of its end sooner, unless a process that it started
-        holds that open."""
-        self._looked = time.monotonic()
-        for nursery in [n for n in self._nurseries.values() if not n.listen()]:
-            del self._nurseries[nursery.group]
-            why = nursery.why_dead()
-            nursery.kill()
-            for label in [x for x, a in self.running.items() if kind_of(a.node.action.kind).preload == nursery.group]:
-                running = self.running[label].running
-                self._selector.unregister(running.fd)
-                running.close()
-                self._end(label, ActionError(f"{label}: {why}", slug="worker-died", hint="build again to continue"))
+    def _died(self, group: str, why: str) -> None:
+        """End what a dead nursery ran."""
+        for label in [x for x, a in self.running.items() if kind_of(a.node.action.kind).preload == group]:
+            running = self.running[label].running
+            self._selector.unregister(running.fd)
+            running.close()
+            self._end(label, ActionError(f"{label}: {why}", slug="worker-died", hint="build again to continue"))
 
     def _on_events(self, label: str, running: Running) -> None:
         attempt = self.running.get(label)
@@ -280,9 +265,9 @@ class Builder:
                 self.listen(event)
         if not ended:
             return
-        status = self._nurseries[kind_of(attempt.node.action.kind).preload].await_exit(running)
+        status = self._nurseries.running(attempt.node.action.kind).await_exit(running)
         if status is None:
-            self._look_after()
+            self._nurseries.look_after()
             return
         self._selector.unregister(running.fd)
         running.close()
@@ -297,7 +282,7 @@ class Builder:
 
     def _audit(self, attempt: Attempt) -> None:
         """Warn of what the action read that is none of its inputs."""
-        trace = self._nurseries[kind_of(attempt.node.action.kind).preload].trace
+        trace = self._nurseries.running(attempt.node.action.kind).trace
         if trace is None or attempt.node.action.source:
             return
         found = [f.message(self.root) for f in attempt.undeclared(self.store, trace)]
@@ -338,7 +323,7 @@ class Builder:
         record = {} if node.action.source else self.planner.results.record(node.key) or {}
         node.run = False
         self.found += 1
-        if record:
+        if record and how != "fetched":  # which is in the history since it came
             history.append(self.root, label, record, how)
         self._done(label, record, how)
 
@@ -392,14 +377,11 @@ class Builder:
                 self._fail(label, GateError(f"{label}: {receipt}", hint=hint))
 
     def _close(self) -> None:
-        for nursery in self._nurseries.values():
-            nursery.listen()  # who runs by now
+        self._nurseries.listen()
         stop([attempt.running for attempt in self.running.values()], grace=1.0)
-        for nursery in self._nurseries.values():
-            nursery.kill()
+        self._nurseries.close()
         for attempt in self.running.values():
             attempt.running.close()
             attempt.lease.release()
         self._selector.close()
         self._announcer.close()
-        shutil.rmtree(self.store.tmp / f"build-{os.getpid()}", ignore_errors=True)

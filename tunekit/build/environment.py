@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tunekit
+from tunekit.errors import ActionError
 from tunekit.lockfile import Environment
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.state import ABSENT
@@ -16,7 +17,7 @@ from tunekit.plan.state import ABSENT
 STACK = (
     "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "pyarrow", "numpy",
     "huggingface-hub", "jinja2", "msgspec", "tomlkit", "rich", "xxhash", "unearth", "deepspeed", "vllm", "triton",
-    "liger-kernel",
+    "liger-kernel", "gguf",
 )  # fmt: skip
 _commits: dict[Path, str] = {}
 
@@ -66,6 +67,15 @@ def describe(inputs: Inputs) -> dict[str, Any]:
         "packages": packages(inputs),
         "commit": commit(inputs.root),
     }
+
+
+def need(inputs: Inputs, label: str, names: list[str]) -> None:
+    """ActionError `package-missing` for one that is not installed: its version is in the key, and a typo would guard
+    nothing."""
+    for name in names:
+        if inputs.version(name) == ABSENT:
+            hint = "install it, or look at `packages` of the target"
+            raise ActionError(f"{label}: the package `{name}` is not installed", slug="package-missing", hint=hint)
 
 
 def commit(root: Path) -> str:

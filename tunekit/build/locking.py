@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+from tunekit import pickled
 from tunekit.build import environment
 from tunekit.build.drift import DEFAULT
 from tunekit.build.lockdiff import RecipeChange, recipe_changes
-from tunekit.errors import LockError, Problems
+from tunekit.errors import LockError, SourceError
 from tunekit.graph import Graph
 from tunekit.inside import in_project
 from tunekit.label import parse_label
@@ -18,7 +19,6 @@ from tunekit.lockfile import Environment, Lock, RecipeBlock, SourceBlock, load_l
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.project import LOCK
 from tunekit.sources.deliver import Progress, no_progress
-from tunekit.sources.locator import is_later
 from tunekit.store.store import Store
 
 # For each source that is pinned: a context with what takes (done, total, unit).
@@ -34,12 +34,9 @@ def locked_sources(graph: Graph) -> list[str]:
     return sorted(source for source in graph.sources if not in_project(source))
 
 
-def _refuse_later(root: Path, overrides: list[str]) -> None:
-    from tunekit.manifest.project import load
-    from tunekit.manifest.scope import build_graph
-
-    problems = Problems()
-    build_graph(load(root, overrides, problems), problems, later=False)
+def _refuse_pickles(block: SourceBlock) -> None:
+    if found := pickled.pickled_weights(f.path for f in block.files):
+        raise SourceError(pickled.message(f"`{block.source}`", found), slug=pickled.SLUG, hint=pickled.HINT)
 
 
 def missing(graph: Graph, lock: Lock) -> list[str]:
@@ -100,12 +97,9 @@ def update(
     upgrade: tuple[str, ...] = (), overrides: list[str] | None = None, watch: Watch = _unwatched,
 ) -> Lock:  # fmt: skip
     """Pin what is new (and `upgrade`), drop what is gone, keep the rest; write the lock if its bytes change. Recipes
-    that `overrides` bring are not written: they are of one call only. `watch` gives what one source says how far it is.
-    DeclarationError for sources of a later version: all of them, before anything is fetched."""
+    that `overrides` bring are not written: they are of one call. `watch` gives what one source says how far it is."""
     from tunekit.sources.registry import resolve
 
-    if any(is_later(source) for source in locked_sources(graph)):
-        _refuse_later(root, overrides or [])
     lock = load_lock(root / LOCK)
     sources: dict[str, SourceBlock] = {}
     for source in locked_sources(graph):
@@ -115,8 +109,10 @@ def update(
         say(f"locking {source}")
         with watch() as progress:
             sources[source] = resolve(
-                source, root=root, cache=store.root / "archives", offline=offline, progress=progress
+                source, root=root, cache=store.root / "archives", offline=offline, progress=progress, warn=say
             )
+        if any(label.startswith("model:") for label in graph.sources[source]):
+            _refuse_pickles(sources[source])
     changed = lock._replace(
         sources=sources,
         environments=_environments(root, graph, inputs, lock, anew=bool(upgrade)),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tunekit.build.fetching import PARTS
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
 from tunekit.protocol import Input, Request
@@ -49,7 +50,7 @@ class Requests:
             provenance=_provenance(action.inputs),
             finish=finish,
             bases=bases,
-            previous=_previous(planner, action.label) if bases else "",
+            previous=(_previous(planner, action.label) or _from_elsewhere(folder)) if bases else "",
         )
 
     def _snapshot(self, node: Node, keep: Callable[[str], None]) -> tuple[dict[str, dict[str, str]], str]:
@@ -82,15 +83,29 @@ def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]
                 found.append(files_in_place(planner, source, digest, Path(folder, "files", f"{role}-{i}")))
                 continue
             path = str(store.view(digest))  # the worker makes it
-            found.append(Input(path, digest, source.action.kind, edge.action))
+            origins = _origins(planner, source) if source.action.kind == "dataset" else []
+            found.append(Input(path, digest, source.action.kind, edge.action, origins=origins))
         out[role] = found
     return out
+
+
+def _origins(planner: Planner, dataset: Node) -> list[list[Any]]:
+    """Where the record of a dataset says that its rows came from. A hint for errors, in no key."""
+    record = records.lookup(planner.store, dataset.key) if dataset.key else None
+    found = record["effective"].get("origins", []) if record else []
+    return found if isinstance(found, list) else []
 
 
 def _previous(planner: Planner, label: str) -> str:
     """The list of parts that the label's last result is made of, if its record and the list are still there."""
     record = planner.previous(label)
     return records.parts_list(planner.store, record) if record else ""
+
+
+def _from_elsewhere(folder: str) -> str:
+    """The same of another machine, where a remote had it (`build.fetching`)."""
+    path = f"{folder}/{PARTS}"
+    return path if os.path.isfile(path) else ""
 
 
 def _snapshot(planner: Planner, digests: dict[str, str], data: list[str]) -> tuple[dict[str, dict[str, str]], str]:
@@ -118,8 +133,9 @@ def _fetch_spec(planner: Planner, source: str, offline: bool) -> dict[str, Any]:
     from tunekit.sources.path import resolve_path
 
     root, cache = planner.inputs.root, planner.store.root / "archives"
-    # a path inside the project is pinned by its own bytes, not by the lock
-    block = planner.inputs.lock.sources.get(source) or resolve_path(source, root)
+    # a path inside the project is pinned by its own bytes, not by the lock; the worker holds what it copies against
+    # the digests that the plan has
+    block = planner.inputs.lock.sources.get(source) or resolve_path(source, root, planner.inputs.digest)
     spec = {"block": block.to_json(), "root": str(root), "cache": str(cache), "offline": offline}
     if source.startswith("hf:"):
         from tunekit.sources.hub import users_environment

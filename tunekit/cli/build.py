@@ -13,7 +13,9 @@ from tunekit.plan.unchanged import unchanged
 
 if TYPE_CHECKING:  # a no-op imports none of these
     from pathlib import Path
+    from typing import Any
 
+    from tunekit.build.builder import Result
     from tunekit.plan.planner import Planner
     from tunekit.report.summary import Summary
     from tunekit.store.store import Store
@@ -37,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument("--frozen", action="store_true", help="use tunekit.lock as it is, touch no network")
     p.add_argument("--offline", action="store_true", help="touch no network")
+    p.add_argument("--require-remote", action="store_true", help="fail where the remote fails (default: go on without)")
     p.add_argument("-j", "--jobs", type=_jobs, default=0, help="actions at once (default: what the cores allow)")
     p.add_argument("-k", "--keep-going", action="store_true", help="build what does not need what failed")
     p.add_argument("--force", action="append", default=[], metavar="LABEL", help="run it again: a new attempt")
@@ -46,10 +49,10 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--set", action="append", default=[], metavar="LABEL.KEY=VALUE", dest="overrides")
     p.add_argument("--trust", action="store_true", help="run this project's code, this time")
-    p.add_argument("--summary", default="", metavar="FILE", help="append what happened, as Markdown (docs/ci.md)")
     p.add_argument(
         "--audit", action="store_true", help="warn of what actions read, run or speak to beside their inputs (strace)"
     )
+    p.add_argument("--summary", default="", metavar="FILE", help="append what happened, as Markdown (docs/ci.md)")
     p.add_argument("--json", action="store_true", help="events as JSON lines")
     return p
 
@@ -61,6 +64,8 @@ def _jobs(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.require_remote and (args.offline or args.frozen):
+        raise UsageError("--require-remote needs the network, --offline forbids it", slug="offline-and-remote")
     if not args.summary:
         return _run(args, None)
     from tunekit.cli.summing import summing
@@ -83,6 +88,7 @@ def _run(args: argparse.Namespace, summary: Summary | None) -> int:
     labels = wanted(planner, args.labels)
     planner = _locked(planner, args, root, store)
     planner.forced = set(wanted(planner, args.force)) if args.force else set()
+    _share(planner, args)
     finish = _finishing(planner, labels, args.finish) if args.finish else frozenset()
     if args.locked and any(node.run for node in planner.plan(labels).values()):
         _check_environment(planner)
@@ -94,6 +100,18 @@ def _run(args: argparse.Namespace, summary: Summary | None) -> int:
             print(f"{', '.join(names)}: would be finished early, from the last checkpoint", file=sys.stderr)
         return show_plan(planner, labels, as_json=args.json)
     return _build(planner, labels, args, finish, summary)
+
+
+def _share(planner: Planner, args: argparse.Namespace) -> None:
+    """Let the build take from the project's remote what that has."""
+    from tunekit.manifest.remote import said
+
+    if args.offline or args.frozen:
+        return
+    if args.require_remote or said(planner.inputs.root):
+        from tunekit.cli.sharing import attach
+
+        attach(planner, required=args.require_remote, trusted=args.trust)
 
 
 def _finishing(planner: Planner, labels: list[str], asked: list[str]) -> frozenset[str]:
@@ -119,7 +137,7 @@ def _nothing_to_do(count: int, as_json: bool) -> int:
     if as_json:
         from tunekit.cli.command import print_json
 
-        print_json("build", {"type": "summary", "executed": [], "failed": [], "fresh": count})
+        print_json("build", {"type": "summary", "executed": [], "failed": [], "fetched": [], "fresh": count})
     else:
         print(f"nothing to do: {count} target{'s' * (count != 1)} up to date")
     return 0
@@ -175,9 +193,7 @@ def _build(
         builder = Builder(planner, labels, options, listen)
         try:
             result = builder.run()
-            listen(
-                {"type": "summary", "executed": result.executed, "fresh": result.fresh, "failed": list(result.failed)}
-            )
+            listen({"type": "summary", **summary_of(result)})
         finally:
             if builder.links is not None and not (args.overrides or args.finish):
                 planner.state.complete(args.labels, builder.links)
@@ -186,6 +202,11 @@ def _build(
     if args.audit and not result.executed:
         print("nothing ran, so nothing was audited; `--force LABEL` runs it again", file=sys.stderr)
     return _exit_code(list(result.failed.values()))
+
+
+def summary_of(result: Result) -> dict[str, Any]:
+    """What a build came to, as labels."""
+    return {"executed": result.executed, "fresh": result.fresh, "fetched": result.fetched, "failed": [*result.failed]}
 
 
 def _exit_code(errors: list[TunekitError]) -> int:

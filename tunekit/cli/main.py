@@ -27,6 +27,8 @@ VERBS = {
     "publish": ("publish", "upload a result to a Hugging Face hub"),
     "lock": ("lock", "pin sources in tunekit.lock"),
     "promote": ("promote", "choose which attempt is the result of a target"),
+    "push": ("push", "share results through the remote"),
+    "pull": ("pull", "take results that others made from the remote"),
     "init": ("init", "make a new project that builds as it stands"),
     "add": ("add", "add a dataset or a model to tunekit.toml"),
     "trust": ("trust", "allow this project's code to run"),

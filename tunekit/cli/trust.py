@@ -13,7 +13,7 @@ from tunekit.plan.planner import Planner
 def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "trust",
-        "List the code that a build of this project would run, with digests, and trust those bytes.\n"
+        "List the code that a build of this project would run, with digests, and trust those bytes (and its remote).\n"
         "`$NAME`: a variable of your environment that the project asks for (`pass_env`), to be handed to that code.\n"
         "On a terminal you are asked first. An edit asks again, unless the folder is trusted (--always).",
         "tunekit trust --list\ntunekit trust\ntunekit trust --always    (a project of your own)",
@@ -28,11 +28,13 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     from tunekit.build import trust
     from tunekit.cli.reading import read_planner
+    from tunekit.cli.sharing import declared_remote
 
     planner = read_planner(args)
     root, code = planner.inputs.root, code_of(planner)
     if code:
         code |= trust.variables(root, planner.graph.pass_env)
+    code |= declared_remote(root)
     bad = trust.untrusted(root, code)
     if args.json:
         files = [{"path": p, "digest": d, "trusted": p not in bad} for p, d in code.items()]

@@ -94,6 +94,12 @@ def lists(lengths: Any, flat: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(pa.list_(flat.type), len(lengths), [None, offsets], children=[flat])
 
 
+def binaries(lengths: Any, flat: Any) -> pa.Array:
+    """A binary array without nulls from the length of each item and all bytes in a row (a numpy array)."""
+    data = pa.py_buffer(np.ascontiguousarray(flat))
+    return pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(_offsets(lengths)), data])
+
+
 def flags(bits: Any) -> pa.Array:
     """A bool array without nulls from a numpy one."""
     return pa.Array.from_buffers(pa.bool_(), len(bits), [None, _bitmap(bits)])

@@ -7,11 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from tunekit.data.blocks import Spliced
 from tunekit.data.columns import Row
 from tunekit.data.conversation import RowFault, conversation_of
 from tunekit.data.labels import Ends, labels_of
 from tunekit.data.plainrows import Text, completion_of, segments_of, tokens_of
-from tunekit.data.spliced import Spliced, Splicer
+from tunekit.data.spliced import Splicer
 from tunekit.data.template import ChatTemplate
 from tunekit.data.turns import Masks, TrainOn
 from tunekit.data.vocabulary import Vocabulary
@@ -187,4 +188,4 @@ def _at(number: _Number, make: Callable[[_In], _Out], given: _In) -> _Out:
     try:
         return make(given)
     except RowFault as e:
-        raise ActionError(f"row {number}: {e}", slug=e.slug, hint=e.hint) from e
+        raise ActionError(f"row {number}: {e}", slug=e.slug, hint=e.hint, row=number) from e

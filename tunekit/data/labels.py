@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tunekit.data.blocks import Spliced
 from tunekit.data.conversation import RowFault
 from tunekit.data.marked import Marked, Span, trained
-from tunekit.data.spliced import Spliced
 
 
 class Ends(NamedTuple):

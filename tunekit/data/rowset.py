@@ -215,14 +215,23 @@ def iter_table(table: pa.Table) -> Iterator[Row]:
 
 
 def place_file(file: Path, target: Path) -> None:
-    """A file of an artifact as a file of another one, which it has become equal to: nothing is copied on one disk."""
-    if target.exists():
+    """A file of an artifact as a file of another one, which it has become equal to: nothing is copied on one disk.
+
+    An object of the store is linked by name, and sealed as what it is: a hard link would change its ctime, so that
+    the controller had to hash it again.
+    """
+    if os.path.lexists(target):
         return
     real = os.path.realpath(file)  # a view of the store holds links
     try:
-        os.link(real, target)
+        (os.symlink if _is_object(real) else os.link)(real, target)
     except OSError:
         shutil.copyfile(real, target)
+
+
+def _is_object(file: str) -> bool:
+    """Whether it lies as the store keeps files: `objects/ab/<64 hex>`."""
+    return file[-76:-64] == f"/objects/{file[-64:-62]}/" and not file[-64:].strip("0123456789abcdef")
 
 
 def read_index(file: Path, format: int, what: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Texts tokenized block by block. A block begins with a special token, which no text before it merges with, so its
 tokens are the same wherever it stands: a system prompt that comes again is tokenized once. Offsets, a fifth of the
-tokenizer's work, are made of the blocks that a span touches; of another one should somebody ask.
+tokenizer's work, are made of the blocks that a span touches; of another one should somebody ask. Where the tokenizer
+allows it, a block is tokenized word by word (tunekit.data.words).
 """
 
 from __future__ import annotations
@@ -11,52 +12,11 @@ from itertools import accumulate, pairwise
 
 from tokenizers import AddedToken, Encoding, Tokenizer
 
+from tunekit.data.blocks import Block, Spliced
 from tunekit.data.marked import Marked, Span
+from tunekit.data.words import Words
 
 _MOST = 1 << 20  # characters
-
-
-class _Block:
-    """`encoding`: with offsets, once somebody wants them."""
-
-    __slots__ = ("encoding", "ids", "text")
-
-    def __init__(self, text: str, ids: list[int], encoding: Encoding | None = None) -> None:
-        self.text, self.ids, self.encoding = text, ids, encoding
-
-
-class Spliced:
-    """One text's tokens, to be asked as an Encoding is."""
-
-    def __init__(self, tokenizer: Tokenizer, blocks: list[_Block]) -> None:
-        self._tokenizer = tokenizer
-        self._blocks = blocks
-        self._starts: list[int] = []  # characters in front of each block
-        self._firsts: list[int] = []  # tokens in front of each block
-        self.ids: list[int] = []
-        at = 0
-        for block in blocks:
-            self._starts.append(at)
-            self._firsts.append(len(self.ids))
-            at += len(block.text)
-            self.ids += block.ids
-
-    def char_to_token(self, at: int) -> int | None:
-        number = bisect_right(self._starts, at) - 1
-        token = self._exact(number).char_to_token(at - self._starts[number])
-        return None if token is None else token + self._firsts[number]
-
-    def token_to_chars(self, token: int) -> tuple[int, int] | None:
-        number = bisect_right(self._firsts, token) - 1
-        found = self._exact(number).token_to_chars(token - self._firsts[number])
-        start = self._starts[number]
-        return None if found is None else (found[0] + start, found[1] + start)
-
-    def _exact(self, number: int) -> Encoding:
-        block = self._blocks[number]
-        if block.encoding is None:
-            block.encoding = self._tokenizer.encode(block.text, add_special_tokens=False)
-        return block.encoding
 
 
 class Splicer:
@@ -70,7 +30,8 @@ class Splicer:
         named = [token for id, token in added.items() if token.content in template and id not in stops]
         openers = [token.content for token in named if _is_safe(token, texts)]
         self._opener = re.compile("|".join(map(re.escape, openers))) if openers else None
-        self._known: dict[str, _Block] = {}
+        self._words = Words.of(tokenizer)
+        self._known: dict[str, Block] = {}
         self._held = 0  # characters of blocks that are remembered
 
     def encode(self, texts: list[Marked]) -> list[Spliced]:
@@ -78,26 +39,36 @@ class Splicer:
         if self._held > _MOST:
             self._known, self._held = {}, 0
         cut = [self._cut(marked.text) for marked in texts]
+        if self._words:
+            self._learn_words(self._words, [block for block in {b for c in cut for b in c} if block not in self._known])
+        else:
+            self._learn(cut, texts)
+        return [Spliced([self._known[block] for block in blocks]) for blocks in cut]
+
+    def _learn_words(self, words: Words, blocks: list[str]) -> None:
+        for block, ids in zip(blocks, words.ids(blocks), strict=True):
+            self._known[block] = Block(block, ids, words.places)
+        self._held += sum(map(len, blocks))
+
+    def _learn(self, cut: list[list[str]], texts: list[Marked]) -> None:
         wanted: dict[str, bool] = {}  # block → whether its offsets are
         for marked, blocks in zip(texts, cut, strict=True):
-            touched = _touched(blocks, marked.spans)
+            numbers = _touched(blocks, marked.spans)
             for number, block in enumerate(blocks):
                 known = self._known.get(block)
-                if known is None or (number in touched and known.encoding is None):
-                    wanted[block] = number in touched or wanted.get(block, False)
-        self._learn(wanted)
-        return [Spliced(self._tokenizer, [self._known[block] for block in blocks]) for blocks in cut]
-
-    def _learn(self, wanted: dict[str, bool]) -> None:
+                if known is None or (number in numbers and not known.placed):
+                    wanted[block] = number in numbers or wanted.get(block, False)
         touched = [block for block, offsets in wanted.items() if offsets]
         others = [block for block, offsets in wanted.items() if not offsets]
-        for block, found in zip(touched, self._tokenizer.encode_batch(touched, add_special_tokens=False), strict=True):
-            self._known[block] = _Block(block, found.ids, found)
-        for block, found in zip(
-            others, self._tokenizer.encode_batch_fast(others, add_special_tokens=False), strict=True
-        ):
-            self._known[block] = _Block(block, found.ids)
+        encode, encode_fast = self._tokenizer.encode_batch, self._tokenizer.encode_batch_fast
+        for block, found in zip(touched, encode(touched, add_special_tokens=False), strict=True):
+            self._known[block] = Block(block, found.ids, self._whole, found)
+        for block, found in zip(others, encode_fast(others, add_special_tokens=False), strict=True):
+            self._known[block] = Block(block, found.ids, self._whole)
         self._held += sum(map(len, wanted))
+
+    def _whole(self, text: str) -> Encoding:
+        return self._tokenizer.encode(text, add_special_tokens=False)
 
     def _cut(self, text: str) -> list[str]:
         places = [match.start() for match in self._opener.finditer(text)] if self._opener else []

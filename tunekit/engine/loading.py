@@ -10,6 +10,7 @@ import torch
 from tunekit.engine.adapters import with_new_adapter
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
+from tunekit.pickled import HINT, SLUG, message, pickled_weights
 from tunekit.protocol import Request
 from tunekit.steps.adapter.spec import Adapter
 
@@ -112,7 +113,7 @@ def _load_base(base: str, dtype: str, attn: str) -> PreTrainedModel:
             ) from e
         raise ActionError(f"the model cannot be loaded: {e}", slug="bad-model") from e
     model, info = found
-    _check_complete(info)
+    check_complete(info)
     if wanted and model.config._attn_implementation != attn:
         raise ActionError(
             f"attn = {attn!r} was asked for and {model.config._attn_implementation!r} took effect",
@@ -126,17 +127,15 @@ def require_safetensors(directory: str) -> None:
     names = {p.name for p in Path(directory).iterdir()}
     if any(n.endswith(".safetensors") for n in names) and "config.json" in names:
         return
-    pickled = sorted(n for n in names if n.endswith((".bin", ".pt", ".pth", ".ckpt")))
-    if pickled:
-        raise ActionError(
-            f"weights are pickled ({', '.join(pickled[:3])}), and unpickling can run any code",
-            slug="pickle-weights",
-            hint="convert them to safetensors, or use a revision that has them",
-        )
-    raise ActionError("a model needs config.json and *.safetensors", slug="bad-model")
+    if found := pickled_weights(names):
+        raise ActionError(message("a model", found), slug=SLUG, hint=HINT)
+    hint = ""
+    if any(n.lower().endswith(".gguf") for n in names):
+        hint = "a GGUF file is read where the source names it: `…#folder/file.gguf`"
+    raise ActionError("a model needs config.json and *.safetensors", slug="bad-model", hint=hint)
 
 
-def _check_complete(info: dict[str, Any]) -> None:
+def check_complete(info: dict[str, Any]) -> None:
     """A missing weight would silently be a random one."""
     missing = sorted(info["missing_keys"])
     mismatched = sorted(str(m[0]) for m in info["mismatched_keys"])

@@ -47,8 +47,8 @@ def save_policy(loaded: Loaded, base: str, out: str | Path, staging: str | Path,
         save_model(loaded.model, base, out, staging)
 
 
-def save_model(model: Any, tokenizer_from: str | Path, out: str | Path, staging: str | Path) -> None:
-    """A whole model with the tokenizer files of `tokenizer_from`."""
+def save_model(model: Any, tokenizer_from: str | Path | None, out: str | Path, staging: str | Path) -> None:
+    """A whole model with the tokenizer files of `tokenizer_from` (None: without any)."""
     scratch = Path(mkdtemp(prefix="save-", dir=staging))
     try:
         model.save_pretrained(scratch, max_shard_size=weights.MAX_SHARD)
@@ -57,7 +57,8 @@ def save_model(model: Any, tokenizer_from: str | Path, out: str | Path, staging:
         for path in sorted(scratch.glob("*.safetensors")):
             os.replace(path, target / path.name)
         copy_json(scratch, target, "config.json", "generation_config.json", weights.INDEX)
-        copy_tokenizer(tokenizer_from, target)
+        if tokenizer_from is not None:
+            copy_tokenizer(tokenizer_from, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     weights.validate(target)

@@ -76,7 +76,7 @@ def _indexed(index: Path) -> set[str]:
         names = set(json_of(index.read_bytes())["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ActionError(f"{INDEX} is not an index of weights: {e}", slug="bad-weights") from e
-    if not all(isinstance(name, str) and name and "\0" not in name for name in names):
+    if not all(isinstance(name, str) and name and name.isprintable() for name in names):  # no NUL, no half of a pair
         raise ActionError(f"{INDEX} does not name files", slug="bad-weights")
     return names
 

@@ -16,6 +16,7 @@ from tunekit.manifest.find import MANIFEST
 from tunekit.manifest.method import Methods
 from tunekit.manifest.profile import read_profiles
 from tunekit.manifest.recipe import Recipe, find, load_recipes, merged
+from tunekit.manifest.remote import remote_table
 from tunekit.manifest.toml import Document, non_finite, read_inside
 from tunekit.spec import Spec, operational
 
@@ -149,7 +150,7 @@ def _documents(
 
 
 Raw = dict[Label, tuple[dict[str, Any], Place]]
-_RESERVED = {"store", "remote"}
+_RESERVED = {"store"}
 
 
 def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
@@ -159,6 +160,13 @@ def _tables(documents: list[Document], problems: list[Problem]) -> Raw:
         for kind, tables in document.values.items():
             top = Place(document, (kind,))
             if kind in ("project", "environment"):
+                continue
+            if kind == "remote":
+                if document is documents[0]:
+                    remote_table(document, problems)
+                else:
+                    hint = f"say it once, in {MANIFEST}"
+                    problems.append(top.problem("wrong-place", f"[remote] stands in {MANIFEST} only", hint=hint))
                 continue
             if kind in _RESERVED:
                 message = f"[{kind}] is kept for a later version: nothing reads it yet"

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tunekit import pickled
 from tunekit.derive import Action, Edge, Policy
 from tunekit.errors import DeclarationError, Problem, SourceError, nearest
 from tunekit.foreign import CODE_BYTES, Unfit, inside, python_of, read_plain
@@ -29,13 +30,12 @@ _MODEL_ROLES = ("model", "run", "merge")
 class ProjectScope:
     """The Scope of a manifest. `current` is the target being derived: problems are reported at its keys."""
 
-    def __init__(self, manifest: Manifest, problems: list[Problem], *, later: bool = True) -> None:
+    def __init__(self, manifest: Manifest, problems: list[Problem]) -> None:
         self.manifest = manifest
         self.problems = problems
         self.actions: dict[str, Action] = {}
         self.code_files: dict[str, Path] = {}
         self.current: Target | None = None
-        self.later = later
         self._policies: list[str] = []
         self._functions: set[tuple[str, str]] = set()  # found to be there: 10,000 targets may share one
         self._wrong: dict[str, SourceError | None] = {}
@@ -100,6 +100,8 @@ class ProjectScope:
         if is_outside(locator) and not vars_of(self.current.spec).get("pin"):
             hint = "copy the files into the project, or say `pin = true`: the lock then holds their digests"
             self.problem("path-outside-project", key, f"`{locator}` leaves the project", hint)
+        if label.kind == "model" and (found := _pickled(locator, self.manifest.root)):
+            self.problem(pickled.SLUG, key, pickled.message(f"`{locator}`", found), pickled.HINT)
         step = str(Label(label.kind, label.name, step="fetch"))
         pinned = used_as(locator, label.kind)
         return self.add(Action(step, "fetch", {"source": pinned}, {}, source=pinned))
@@ -156,7 +158,7 @@ class ProjectScope:
     def check_source(self, locator: str, place: Place, key: str) -> None:
         """A source's form, and whether the files of a `path:` are there."""
         if locator not in self._wrong:
-            self._wrong[locator] = _wrong_source(locator, self.manifest.root, self.later)
+            self._wrong[locator] = _wrong_source(locator, self.manifest.root)
         if (wrong := self._wrong[locator]) is not None:
             self.problems.append(place.problem(wrong.slug, wrong.message, key, wrong.hint))
 
@@ -206,14 +208,25 @@ def _with_output(got: Policy, output: str, label: str) -> Policy:
     return got._replace(base=Edge(label, output)) if got.base.action == label else got
 
 
-def _wrong_source(locator: str, root: Path, later: bool) -> SourceError | None:
+def _wrong_source(locator: str, root: Path) -> SourceError | None:
     try:
         parse_locator(locator)
         if in_project(locator):  # others may be elsewhere than here: they are looked for when they are locked
             files_of_path(locator, root)
     except SourceError as e:
-        return None if later and e.slug == "source-not-yet" else e
+        return e
     return None
+
+
+def _pickled(locator: str, root: Path) -> list[str]:
+    """Pickled weights that a model's source names, as far as is known without resolving it."""
+    try:
+        parsed = parse_locator(locator)
+        named = parsed.fragment or (locator if "://" in locator else "")
+        names = [n for n, _ in files_of_path(locator, root)] if parsed.scheme == "path" else [named]
+    except SourceError:  # said already
+        return []
+    return pickled.pickled_weights(names)
 
 
 def _cycle_problem(cycle: list[str], targets: dict[str, Target]) -> Problem:
@@ -240,10 +253,9 @@ def _beside(path: Path, root: Path) -> list[str]:
     return [os.path.relpath(p, root) for p in folder.iterdir() if p.is_file()]
 
 
-def build_graph(manifest: Manifest, problems: list[Problem], *, later: bool = True) -> tuple[Graph, list[Path]]:
-    """The graph, and the code files that it was checked against. Raises DeclarationError with *all* problems.
-    `later`: a source may have a scheme that only a later version reads: legal to plan, not to lock."""
-    scope = ProjectScope(manifest, problems, later=later)
+def build_graph(manifest: Manifest, problems: list[Problem]) -> tuple[Graph, list[Path]]:
+    """The graph, and the code files that it was checked against. Raises DeclarationError with *all* problems."""
+    scope = ProjectScope(manifest, problems)
     targets: dict[str, str] = {}
     for text, target in manifest.targets.items():
         if target.label.kind == "adapter":

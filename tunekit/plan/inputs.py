@@ -35,7 +35,7 @@ class Inputs:
             return str(known[0])
         from tunekit.sources.path import resolve_path
 
-        tree = resolve_path(locator, self.root, lambda path: self.state.digest(self._relative(path))).tree
+        tree = resolve_path(locator, self.root, self.digest).tree
         watched = _watched(self.root, locator)
         for name in watched:
             if name not in self.state.watch or name in self.state.changed:
@@ -45,8 +45,9 @@ class Inputs:
         self.state.dirty = True
         return tree
 
-    def _relative(self, path: str) -> str:
-        return _relative(self.root, path)
+    def digest(self, path: str) -> str:
+        """Digest of a file by its absolute path: the state's, while the file's signature holds."""
+        return self.state.digest(_relative(self.root, path))
 
     def code(self, file: str) -> dict[str, str]:
         """Path → digest of the file and of the project modules it imports."""

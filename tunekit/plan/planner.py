@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunekit.derive import Action, Edge
 from tunekit.errors import DeclarationError, Problem
@@ -17,16 +17,22 @@ from tunekit.plan.presence import Presence
 from tunekit.plan.reason import Reason, difference
 from tunekit.plan.results import Results
 from tunekit.plan.state import State, site_signature
+from tunekit.store import records
 from tunekit.store.store import Store
 
-FRESH, STALE, BLOCKED, UNLOCKED = "fresh", "stale", "blocked", "unlocked"
+if TYPE_CHECKING:
+    from tunekit.plan.elsewhere import Elsewhere
+
+FRESH, STALE, BLOCKED, UNLOCKED, REMOTE = "fresh", "stale", "blocked", "unlocked", "remote"
 
 
 class Node:
     """One action as planned. `outputs` (role → artifact digest) is None while unknown; `present`: all their
-    objects are in the store; `run`: the build has to execute it."""
+    objects are in the store; `run`: the build has to execute it; `fetch`: it takes the result from the remote."""
 
-    __slots__ = ("_bases", "_graph", "image", "key", "label", "outputs", "present", "reasons", "run", "stamp", "state")
+    __slots__ = (
+        "_bases", "_graph", "fetch", "image", "key", "label", "outputs", "present", "reasons", "run", "stamp", "state",
+    )  # fmt: skip
 
     def __init__(self, graph: Graph, label: str) -> None:
         self._graph = graph
@@ -37,6 +43,7 @@ class Node:
         self.outputs: dict[str, str] | None = None
         self.present = False
         self.run = False
+        self.fetch = False
         self.reasons: list[Reason] = []
         self.image: dict[str, Any] = {}
         self._bases: list[str] | None = None
@@ -70,6 +77,7 @@ class Planner:
         self.results = Results(store, inputs.lock)
         self.nodes: dict[str, Node] = {}
         self.forced: set[str] = set()
+        self.elsewhere: Elsewhere | None = None  # what the remote has, where there is one
         self._sure: set[str] = set()  # labels whose memo was held against the present, and stands
         self._suspects: set[str] | None = None
         if state.store != str(store.root):
@@ -83,6 +91,8 @@ class Planner:
             self._suspects = self._possibly_changed()
         self._evaluate_all(order, self._suspects | self.forced)
         self.mark(order, labels)
+        if self.elsewhere is not None:
+            self.elsewhere.ask_all(order, labels)
         return {label: self.nodes[label] for label in order}
 
     def _evaluate_all(self, order: list[str], suspects: set[str]) -> None:
@@ -145,7 +155,9 @@ class Planner:
                 node.present, node.state, node.reasons = False, STALE, [Reason("missing")]
         for label in reversed(order):
             node = self.nodes[label]
-            node.run = node.outputs is None or (label in wanted and not node.present)
+            lacking = node.outputs is None or (label in wanted and not node.present)
+            node.fetch = lacking and node.state == REMOTE
+            node.run = lacking and not node.fetch
             if node.run:
                 wanted.update(self.graph.links[label])
         for label in order:
@@ -168,9 +180,13 @@ class Planner:
             return
         node.key, node.outputs = tree, {"main": tree}
         node.present = node.in_place or self.presence.present(tree)
-        node.state = FRESH if node.present else STALE
+        node.state = FRESH if node.present else self._absent(node)
         if not node.present:
             node.reasons = [Reason("missing")]
+
+    def _absent(self, node: Node) -> str:
+        """The state of a result whose bytes are not here."""
+        return REMOTE if self.elsewhere is not None and self.elsewhere.has(node) else STALE
 
     def _keyed(self, node: Node) -> None:
         action = node.action
@@ -197,6 +213,10 @@ class Planner:
         label = node.action.label
         record = None if label in self.forced else self.results.record(node.key)
         promoted = None if label in self.forced else self.results.promoted(node.key)
+        if record is None and self.elsewhere is not None and label not in self.forced:
+            record = self.elsewhere.records.get(node.key)
+            if record is not None and promoted is not None and record["outputs"] != promoted.outputs:
+                record = None  # another attempt than the one that counts here
         if record is None and promoted is None:
             node.reasons = [Reason("forced")] if label in self.forced else self._why(node)
             return
@@ -206,6 +226,7 @@ class Planner:
             node.state = FRESH
             self.remember(node)
         else:
+            node.state = self._absent(node)
             node.reasons = [Reason("missing")]
 
     def remember(self, node: Node) -> None:
@@ -308,6 +329,11 @@ class Planner:
         """The record of the label's last result."""
         memo = self.state.memo.get(label)
         return self.results.record(memo[1]) if memo else None
+
+    def lists_parts(self, label: str) -> bool:
+        """Whether the store knows what parts the label's last result was made of."""
+        record = self.previous(label)
+        return record is not None and bool(records.parts_list(self.store, record))
 
     def _previous(self, label: str) -> dict[str, Any] | None:
         record = self.previous(label)

@@ -46,6 +46,13 @@ class Lines:
             self._said[label] = now
             self.say(f"       {label}  {event['done']:g}/{event['total']:g} {event['unit']}{figures(event)}")
 
+    def on_fetch(self, event: dict[str, Any]) -> None:
+        count = len(event["actions"])
+        self.say(f"fetching {count} result{'s' * (count != 1)} from {event['remote']}")
+
+    def on_fetched(self, event: dict[str, Any]) -> None:
+        self.say(f"  fetched {event['action']}")
+
     def on_warning(self, event: dict[str, Any]) -> None:
         self.say(f"  warning[{event['slug']}] {event['action']}: {event['message']}", error=True)
 
@@ -79,7 +86,8 @@ class Lines:
 def outcome(event: dict[str, Any]) -> str:
     """What a build came to, from its `summary` event."""
     ran, failed = len(event["executed"]), len(event["failed"])
-    if not ran and not failed:
+    fetched = len(event.get("fetched", []))
+    if not ran and not failed and not fetched:
         return f"nothing to do: {event['fresh']} fresh"
-    what = f"{ran} run, {event['fresh']} fresh"
+    what = f"{ran} run, {f'{fetched} fetched, ' * bool(fetched)}{event['fresh'] - fetched} fresh"
     return f"not built: {what}, {failed} failed" if failed else f"built: {what}"

@@ -63,6 +63,13 @@ class LiveView:
         match event["type"]:
             case "plan":
                 self._plan(event)
+            case "fetch":
+                self._running[event["remote"]] = _Row(event["remote"], [f"fetching {len(event['actions'])}"])
+            case "fetching" if event["remote"] in self._running:
+                self._running[event["remote"]].pace.at(event["done"], event["total"], event["unit"])
+            case "fetched":
+                self._running.pop(event["remote"], None)
+                self._say("fetched", event["action"], "", "green")
             case "begin":
                 self._waiting.pop(event["action"], None)
                 self._running[event["action"]] = _Row(event["action"], event["reasons"])
@@ -85,6 +92,7 @@ class LiveView:
     # -- events --------------------------------------------------------------------------------
 
     def _plan(self, event: dict[str, Any]) -> None:
+        self._running.clear()  # what was fetched first
         self._total = event["total"]
         self._waiting = {step["label"]: step["needs"] for step in event["order"]}
 

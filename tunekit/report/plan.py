@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tunekit.plan.chunks import chunks_of
-from tunekit.plan.planner import FRESH, Node, Planner
+from tunekit.plan.planner import FRESH, REMOTE, Node, Planner
 from tunekit.plan.reason import Reason
 from tunekit.report.chunks import changed
 
@@ -19,8 +19,10 @@ def show_plan(planner: Planner, labels: list[str], *, as_json: bool, fresh: bool
 
         print_json("plan", plan_json(planner, labels, nodes))
         return 0
-    runs = sum(n.run for n in nodes.values())
-    print(f"{runs} to run, {len(nodes) - runs} fresh" if runs else f"nothing to do: {len(nodes)} actions fresh")
+    runs, fetched = (sum(n.run for n in nodes.values()), sum(n.fetch for n in nodes.values()))
+    counts = [f"{runs} to run"] * bool(runs) + [f"{fetched} to fetch"] * bool(fetched)
+    rest = len(nodes) - runs - fetched
+    print(", ".join([*counts, f"{rest} fresh"]) if counts else f"nothing to do: {len(nodes)} actions fresh")
     words = {label: word for label, n in nodes.items() if (word := _word(n)) != FRESH or fresh}
     width = max(map(len, words.values()), default=0)
     for label, word in words.items():
@@ -29,7 +31,9 @@ def show_plan(planner: Planner, labels: list[str], *, as_json: bool, fresh: bool
 
 
 def _word(node: Node) -> str:
-    """What a build does with it: `run` for all that it executes, else the state."""
+    """What a build does with it: `run` for all that it executes, `fetch` from the remote, else the state."""
+    if node.fetch:
+        return "fetch"
     return "run" if node.run and node.state not in ("blocked", "unlocked") else node.state
 
 
@@ -42,7 +46,7 @@ def _because(planner: Planner, node: Node) -> str:
 
 
 def reasons(node: Node) -> list[str]:
-    return [str(r) for r in node.reasons] if node.state != FRESH or node.run else []
+    return [str(r) for r in node.reasons] if node.state not in (FRESH, REMOTE) or node.run else []
 
 
 def reason_json(reason: Reason) -> dict[str, Any]:
@@ -55,6 +59,7 @@ def node_json(planner: Planner, label: str, node: Node) -> dict[str, Any]:
         "kind": node.action.kind,
         "state": node.state,
         "run": node.run,
+        "fetch": node.fetch,
         "key": node.key or None,
         "outputs": node.outputs,
         "reasons": [reason_json(r) for r in node.reasons] if reasons(node) else [],
@@ -69,5 +74,6 @@ def plan_json(planner: Planner, labels: Iterable[str], nodes: dict[str, Node]) -
         "targets": list(labels),
         "run": runs,
         "fresh": len(nodes) - runs,
+        "fetch": sum(n.fetch for n in nodes.values()),
         "actions": [node_json(planner, label, node) for label, node in nodes.items()],
     }

@@ -12,6 +12,7 @@ import msgspec
 from tunekit import kinds
 from tunekit.manifest.profile import Profile
 from tunekit.manifest.project import ProjectSettings
+from tunekit.manifest.remote import RemoteSettings
 from tunekit.spec import FieldInfo, Spec, fields_of
 
 _HEAD = """# tunekit.toml
@@ -27,7 +28,9 @@ required. A `[run.name]` may also have `recipe = "name"`, whose settings lie und
 
 def toml_reference() -> str:
     """Deterministic text: kinds in the order of the registry."""
-    tables: list[tuple[str, type[Spec]]] = [("[project]", ProjectSettings), ("[environment.<name>]", Profile)]
+    tables: list[tuple[str, type[Spec]]] = [
+        ("[project]", ProjectSettings), ("[remote]", RemoteSettings), ("[environment.<name>]", Profile),
+    ]  # fmt: skip
     tables += [(f"[{name}.<name>]", k.spec_type()) for name, k in kinds.TARGETS.items()]
     tables += [
         (f'[run.<name>], method = "{name.removeprefix("run.")}"', k.spec_type()) for name, k in kinds.METHODS.items()

@@ -10,6 +10,7 @@ from tunekit import kinds
 from tunekit.label import NAME
 from tunekit.manifest.profile import Profile
 from tunekit.manifest.project import ProjectSettings
+from tunekit.manifest.remote import RemoteSettings
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # A project's own method has its settings in a file, which no schema of a package knows.
@@ -26,7 +27,7 @@ def manifest_schema() -> dict[str, Any]:
     kinds.load_entry_points()
     targets = {name: k.spec_type() for name, k in kinds.TARGETS.items()}
     methods = {name: k.spec_type() for name, k in kinds.METHODS.items()}
-    structs = [ProjectSettings, Profile, *targets.values(), *methods.values()]
+    structs = [ProjectSettings, RemoteSettings, Profile, *targets.values(), *methods.values()]
     refs, components = msgspec.json.schema_components(structs, ref_template="#/$defs/{name}")
     of = dict(zip(structs, refs, strict=True))
     for struct in methods.values():
@@ -37,7 +38,12 @@ def manifest_schema() -> dict[str, Any]:
         "$schema": _DRAFT,
         "title": "tunekit.toml",
         "type": "object",
-        "properties": {"project": of[ProjectSettings], "environment": _named(of[Profile]), **tables},
+        "properties": {
+            "project": of[ProjectSettings],
+            "remote": of[RemoteSettings],
+            "environment": _named(of[Profile]),
+            **tables,
+        },
         "additionalProperties": False,
         "$defs": components,
     }

@@ -99,4 +99,4 @@ def incoming(data: bytes, key: str) -> dict[str, Any] | None:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return {**body, "log": ""} if whole else None
+    return {**{name: body[name] for name in _FIELDS}, "log": ""} if whole else None

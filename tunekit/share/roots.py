@@ -33,6 +33,7 @@ class Root(NamedTuple):
     trees: set[str]
     attempts: set[tuple[str, str]]  # (key, attempt): their logs and metrics
     archives: frozenset[str] = frozenset()  # names of downloaded archives and repositories that the lock has
+    objects: frozenset[str] = frozenset()  # hex of those that a running action has put into its result
 
 
 class Live(NamedTuple):
@@ -51,9 +52,9 @@ def live(store: Store) -> Live:
     """Read every root anew. A root that cannot be read (a lock of a newer version) raises: guessing frees too much."""
     projects = [_project(_folder(p), store) for p in sorted((store.root / "roots").iterdir())]
     uses = list(in_use(store))
-    roots = [*projects, *(_action(use) for use in uses)]
+    roots = [*projects, *(_action(store, use) for use in uses)]
     trees = {t for r in roots for t in r.trees}
-    objects: set[str] = set()
+    objects = {o for r in roots for o in r.objects}
     for attempt in {a for r in roots for a in r.attempts}:
         for record in _records(store, *attempt):
             trees |= set(record["outputs"].values())
@@ -129,10 +130,17 @@ def _fresh(root: Path) -> set[str]:
         return set()
 
 
-def _action(use: Use) -> Root:
-    """A running action: its inputs, the snapshot of its code, and what it may copy from."""
+def _action(store: Store, use: Use) -> Root:
+    """A running action: its inputs, the snapshot of its code, what it may copy from, and what it has taken so far."""
     trees = {*use.trees, *(part.output for part in listed(use.parts))}
-    return Root(f"running {use.action}", True, trees, set())
+    placed = frozenset(_placed(store.staging(use.key))) if use.key else frozenset()
+    return Root(f"running {use.action}", True, trees, set(), objects=placed)
+
+
+def _placed(staging: Path) -> Iterator[str]:
+    """Objects that an unfinished artifact links to."""
+    for folder, _, files in os.walk(staging / "out"):
+        yield from (os.path.basename(os.readlink(p)) for f in files if os.path.islink(p := os.path.join(folder, f)))
 
 
 def _records(store: Store, key: str, attempt: str) -> list[dict[str, Any]]:

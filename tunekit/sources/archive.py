@@ -26,6 +26,7 @@ from tunekit.lockfile import bad_path
 MAX_TOTAL = 20 << 30
 MAX_MEMBERS = 200_000
 _MAX_HEADER = 16 << 20
+_MAX_DIRECTORY = 128 << 20  # of a zip, read as a whole: 600 bytes for each of the most members
 _OPENERS: dict[str, Any] = {
     ".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".tbz": bz2.open, ".xz": lzma.open, ".txz": lzma.open,
     ".tar": open, ".zst": lambda archive, mode: _Zstd(archive),
@@ -126,6 +127,8 @@ def _below_top(path: str) -> str:
 
 
 def _of_zip(archive: Path, filename: str) -> Iterator[Member]:
+    if _directory_size(archive) > _MAX_DIRECTORY:
+        raise SourceError(f"`{filename}` has a directory of more than 128 MiB", slug="archive-too-large")
     with zipfile.ZipFile(archive) as z:
         for info in z.infolist():
             mode = info.external_attr >> 16
@@ -140,6 +143,20 @@ def _of_zip(archive: Path, filename: str) -> Iterator[Member]:
                 continue
             data = partial(Data, filename, partial(z.open, info))
             yield Member(info.orig_filename, info.file_size, kind == stat.S_IFLNK, data)
+
+
+def _directory_size(archive: Path) -> int:
+    """Bytes of a zip's directory, where zipfile will look for it; 0 if there is none."""
+    with archive.open("rb") as stream:
+        stream.seek(max(0, archive.stat().st_size - 65_535 - 22 - 76))
+        tail = stream.read()
+    short = tail[-22:-18] == b"PK\5\6" and tail[-2:] == b"\0\0"
+    end = len(tail) - 22 if short else tail.rfind(b"PK\5\6")
+    if end < 0:
+        return 0
+    if end >= 76 and tail[end - 20 : end - 16] == b"PK\6\7":  # zip64: its record lies before its locator
+        return int.from_bytes(tail[end - 36 : end - 28], "little")
+    return int.from_bytes(tail[end + 12 : end + 16], "little")
 
 
 def _of_tar(archive: Path, filename: str) -> Iterator[Member]:

@@ -18,13 +18,19 @@ BLOCK = 1 << 20
 Progress = Callable[[int, int, str], None]
 
 
+def no_warning(text: str) -> None:
+    """For callers that do not listen."""
+
+
 class Place(NamedTuple):
     """Where a source is read from. `root`: the project, the only place of `path:`. `cache`: folder of downloaded
-    archives (a hub's files go into the hub's own). `offline`: what is in a cache must do."""
+    archives (a hub's files go into the hub's own). `offline`: what is in a cache must do. `warn` takes what a person
+    should know of a source that is used all the same."""
 
     root: Path
     cache: Path
     offline: bool
+    warn: Callable[[str], None] = no_warning
 
 
 class Readable(Protocol):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from tunekit import pickled
 from tunekit.errors import SourceError, nearest
 from tunekit.lockfile import bad_path
 from tunekit.sources.select import is_glob, matches, name_in_artifact
@@ -28,7 +29,6 @@ ROWS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".arro
 PACKED = (".gz", ".zst")
 ABOUT = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # facts, no rows
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 Read = Callable[[str], bytes]  # the bytes of one file of the repository
 
@@ -50,8 +50,8 @@ def wanted(source: str, use: str, fragment: str, paths: list[str], read: Read) -
         found = {name: path for name, path in named.items() if _in(name, MODEL if use == "model" else TOKENIZER)}
         if use == "model":
             found |= _weights(source, named, read)
-    if use == "model" and (pickled := sorted(p for p in found.values() if p.endswith(PICKLES))):
-        raise _pickled(source, pickled)
+    if use == "model" and (wrong := sorted(p for p in found.values() if p.lower().endswith(pickled.SUFFIXES))):
+        raise _pickled(source, wrong)
     if not found:
         raise _no_use(source, use, sorted(named.values()))
     if list(found) == [fragment.rpartition("/")[2]] and not exact:
@@ -101,11 +101,11 @@ def _weights(source: str, named: dict[str, str], read: Read) -> dict[str, str]:
     found = {name: path for name, path in named.items() if "/" not in name and name.endswith(".safetensors")}
     if found:
         return found
-    if pickled := sorted(p for n, p in named.items() if "/" not in n and n.endswith(PICKLES)):
-        raise _pickled(source, pickled)
+    if wrong := sorted(p for n, p in named.items() if "/" not in n and n.lower().endswith(pickled.SUFFIXES)):
+        raise _pickled(source, wrong)
     hint = "name the folder that has them after `#`, or another repository"
     if any(name.endswith(".gguf") for name in named):
-        hint = "it holds GGUF files, which this version does not read: name the repository that they were made from"
+        hint = "it holds GGUF files: name one after `#`, or the repository that they were made from"
     raise SourceError(f"`{source}` has no *.safetensors weights", slug="no-weights", hint=hint)
 
 
@@ -120,14 +120,9 @@ def _shards(source: str, path: str, read: Read) -> set[str]:
     return names
 
 
-def _pickled(source: str, pickled: list[str]) -> SourceError:
-    some = ", ".join(pickled[:3]) + (" …" if len(pickled) > 3 else "")
-    message = f"`{source}`: weights are pickled ({some}), and unpickling can run any code"
-    hint = (
-        "the repository may have a safetensors copy on a pull request (`@refs/pr/N`); else convert it in an "
-        "environment that holds nothing of value (`save_pretrained`) and use `path:`"
-    )
-    return SourceError(message, slug="pickle-weights", hint=hint)
+def _pickled(source: str, wrong: list[str]) -> SourceError:
+    hint = f"the repository may have a safetensors copy on a pull request (`@refs/pr/N`); else {pickled.HINT}"
+    return SourceError(pickled.message(f"`{source}`", wrong), slug=pickled.SLUG, hint=hint)
 
 
 def _nothing(source: str, fragment: str, paths: list[str]) -> SourceError:

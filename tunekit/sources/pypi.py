@@ -28,23 +28,25 @@ def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
     `offline`, `missing-file`, and those of `download` and `archive`.
     """
     locator = parse_locator(source)
-    _, cache, offline = place
+    cache, offline = place.cache, place.offline
     settings = pip_settings()
     with session_of(settings) as client:
         offer = offer_of(locator.name, client, settings, offline=offline)
         chosen = _choose(locator, offer, offline)
+        if chosen.link.is_yanked:
+            place.warn(f"warning: `{source}` was withdrawn (yanked){_reason(chosen)}")
         known = dl.published_sha256(chosen.link)
         file, digest = (dl.cached_archive(cache, known) if known else None), known
         if file is None:
             file, digest = dl.download(chosen.link, client, cache, progress)
     archive = Archive(chosen.filename, file.stat().st_size, digest)
     files = []
-    for member, name in _selected(file, archive.name, locator):
+    for member, name in selected(file, archive.name, locator):
         with member.open() as stream:
             sha256 = digest_stream(stream, member.size, f"`{member.path}` in `{archive.name}`")
         files.append(FileEntry(name, member.size, sha256))
     if not files:
-        raise _nothing(source, file, archive.name, locator)
+        raise nothing(source, file, archive.name, locator)
     return block_of(source, str(chosen.version), archive, files)
 
 
@@ -54,10 +56,16 @@ def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progr
         raise SourceError(f"`{block.source}` has no archive in the lock", slug="source-changed", hint="`tunekit lock`")
     locator = parse_locator(block.source)
     file = dl.cached_archive(place.cache, block.archive.sha256) or _fetch_pinned(block, locator, place, progress)
+    deliver_block(block, file, locator, out_dir, progress)
+
+
+def deliver_block(block: SourceBlock, file: Path, locator: Locator, out_dir: Path, progress: Progress) -> None:
+    """The block's files out of its archive, which is `file`. SourceError `source-changed`, and those of `archive`."""
+    assert block.archive is not None
     wanted = {f.path: f for f in block.files}
     total = sum(f.size for f in block.files)
     done = 0
-    for member, name in _selected(file, block.archive.name, locator):
+    for member, name in selected(file, block.archive.name, locator):
         if (entry := wanted.pop(name, None)) is None:
             continue
         with member.open() as stream:
@@ -72,7 +80,7 @@ def _fetch_pinned(block: SourceBlock, locator: Locator, place: Place, progress: 
     """The locked archive, from any index that has it (yanked or not); the lock's sha256 decides."""
     assert block.archive is not None
     pinned = block.archive
-    _, cache, offline = place
+    cache, offline = place.cache, place.offline
     settings = pip_settings()
     problems: list[SourceError] = []
     with session_of(settings) as client:
@@ -102,8 +110,7 @@ def _choose(locator: Locator, offer: Offer, offline: bool) -> Candidate:
     if not locator.revision:
         releases = [v for v in versions if not v.is_prerelease]
         if not releases:
-            hint = f"name one: `@version`; there are {_some(versions)}" if versions else "all versions are yanked"
-            raise SourceError(f"package `{locator.name}` has no release", slug="no-release", hint=hint)
+            raise _no_release(locator.name, versions, offer)
         wanted = releases[-1]
     else:
         try:
@@ -111,19 +118,27 @@ def _choose(locator: Locator, offer: Offer, offline: bool) -> Candidate:
         except InvalidVersion:
             message = f"`{locator.revision}` is not a version of `{locator.name}`"
             raise SourceError(message, slug="version-not-found", hint=f"there are {_some(versions)}") from None
-        if wanted not in versions:
-            raise _no_version(locator.name, wanted, versions, offer)
+        if wanted not in versions:  # whoever names a withdrawn version gets it (PEP 592)
+            usable = [c for c in offer.candidates if c.version == wanted]
+        if not usable:
+            at = bisect.bisect(versions, wanted)
+            hint = f"there are {_some(versions[max(0, at - 2) : at + 2])}"
+            message = f"`{locator.name}` has no version {wanted}"
+            raise SourceError(message, slug="version-not-found", hint=hint)
     return min((c for c in usable if c.version == wanted), key=lambda c: c[:4])
 
 
-def _no_version(name: str, wanted: Version, versions: list[Version], offer: Offer) -> SourceError:
-    at = bisect.bisect(versions, wanted)
-    hint = f"there are {_some(versions[max(0, at - 2) : at + 2])}" if versions else "all versions are yanked"
-    for candidate in offer.candidates:
-        if candidate.version == wanted:
-            reason = f": {candidate.link.yank_reason}" if candidate.link.yank_reason else ""
-            return SourceError(f"`{name}` {wanted} was withdrawn (yanked){reason}", slug="version-yanked", hint=hint)
-    return SourceError(f"`{name}` has no version {wanted}", slug="version-not-found", hint=hint)
+def _no_release(name: str, versions: list[Version], offer: Offer) -> SourceError:
+    if versions:
+        hint = f"name one: `@version`; there are {_some(versions)}"
+        return SourceError(f"package `{name}` has no release", slug="no-release", hint=hint)
+    last = max(offer.candidates, key=lambda c: c.version)
+    message = f"all versions of `{name}` were withdrawn (yanked), {last.version} too{_reason(last)}"
+    return SourceError(message, slug="version-yanked", hint=f"to use one all the same, name it: `@{last.version}`")
+
+
+def _reason(candidate: Candidate) -> str:
+    return f": {candidate.link.yank_reason}" if candidate.link.yank_reason else ""
 
 
 def _some(versions: list[Version]) -> str:
@@ -143,7 +158,7 @@ def _not_there(what: str, offer: Offer, offline: bool) -> SourceError:
     return SourceError(f"{what} was not found; asked {places}", slug="package-not-found", hint=hint)
 
 
-def _selected(file: Path, filename: str, locator: Locator) -> Iterator[tuple[Member, str]]:
+def selected(file: Path, filename: str, locator: Locator) -> Iterator[tuple[Member, str]]:
     """Members that the fragment means, with their names in the artifact; the whole archive is checked."""
     for member in members_of(file, filename):
         name = name_in_artifact(member.path, locator.fragment)
@@ -153,7 +168,7 @@ def _selected(file: Path, filename: str, locator: Locator) -> Iterator[tuple[Mem
             yield member, name
 
 
-def _nothing(source: str, file: Path, filename: str, locator: Locator) -> SourceError:
+def nothing(source: str, file: Path, filename: str, locator: Locator) -> SourceError:
     paths = sorted({m.path for m in members_of(file, filename)})
     folders = {path[:i] for path in paths for i, c in enumerate(path) if c == "/"}
     close = nearest(locator.fragment, [*folders, *paths])

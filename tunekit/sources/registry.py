@@ -5,24 +5,26 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tunekit.lockfile import SourceBlock
-from tunekit.sources.deliver import Place, Progress, no_progress
+from tunekit.sources.deliver import Place, Progress, no_progress, no_warning
 from tunekit.sources.locator import WORKING, parse_locator
 
 StrPath = str | os.PathLike[str]
 
 
 def resolve(
-    source: str, *, root: StrPath, cache: StrPath, offline: bool = False, progress: Progress = no_progress
-) -> SourceBlock:
+    source: str, *, root: StrPath, cache: StrPath, offline: bool = False, progress: Progress = no_progress,
+    warn: Callable[[str], None] = no_warning,
+) -> SourceBlock:  # fmt: skip
     """Pin `source`: its revision, every used file with size and sha256, and the digest of the artifact they make.
 
-    `root`, `cache`, `offline`: as in `Place`. SourceError with a slug for everything that can go wrong.
+    `root`, `cache`, `offline`, `warn`: as in `Place`. SourceError with a slug for everything that can go wrong.
     """
-    found: SourceBlock = _room(source).resolve(source, Place(Path(root), Path(cache), offline), progress)
+    found: SourceBlock = _room(source).resolve(source, Place(Path(root), Path(cache), offline, warn), progress)
     return found
 
 

@@ -36,28 +36,45 @@ def seal(store: Store, directory: Path, hashed: Mapping[tuple[int, ...], str] = 
     """Publish a directory: every file becomes an object (moved out of `directory`), then the tree. Its digest.
     `hashed`: digests of files by their signature, where somebody hashed them as they were written.
 
-    Idempotent: what is there already is kept. Raises StoreError for links and special files.
+    Idempotent: what is there already is kept. A link to one of the store's objects is that object: an artifact takes
+    a file from another one that way. Raises StoreError for other links and special files.
     """
     entries = []
     folders: set[Path] = set()
-    for path in sorted(_files(directory)):
+    for path in sorted(_files(store, directory)):
+        if path.is_symlink():
+            entries.append(Entry(str(path.relative_to(directory)), path.stat().st_size, False, PREFIX + _target(path)))
+            continue
         entries.append(_seal_file(store, path, str(path.relative_to(directory)), folders, hashed))
     for folder in folders:
         fsync_dir(folder)
     return write_tree(store, entries)
 
 
-def _files(directory: Path) -> list[Path]:
+def _files(store: Store, directory: Path) -> list[Path]:
     found = []
     for folder, names, files in os.walk(directory):
         for name in names + files:
             path = Path(folder) / name
             mode = path.lstat().st_mode
-            if stat.S_ISREG(mode):
+            if stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and _is_object(store, path)):
                 found.append(path)
             elif not stat.S_ISDIR(mode):
                 raise StoreError(f"{path.relative_to(directory)} is not a plain file: artifacts hold no links")
     return found
+
+
+def _target(link: Path) -> str:
+    """The last name in what a link says."""
+    return os.path.basename(os.readlink(link))
+
+
+def _is_object(store: Store, link: Path) -> bool:
+    """Whether a link leads to the object that it names."""
+    try:
+        return os.path.samestat(link.stat(), os.stat(store.place("objects", PREFIX + _target(link))))
+    except (ValueError, FileNotFoundError):
+        return False
 
 
 def _seal_file(store: Store, path: Path, name: str, folders: set[Path], hashed: Mapping[tuple[int, ...], str]) -> Entry:

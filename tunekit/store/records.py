@@ -46,9 +46,15 @@ def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]
         with new_file(spare, body.encode()) as fd:
             try:
                 os.link(spare, selected)
+                first = True
             except FileExistsError:
-                record = lookup(store, record["key"]) or record
-            os.rename(spare, path)
+                record, first = lookup(store, record["key"]) or record, False
+            try:
+                os.rename(spare, path)
+            except OSError:  # no room for a second name: else it would count without having been announced
+                if first:
+                    os.unlink(selected)
+                raise
             os.fsync(fd)
     except OSError:
         with contextlib.suppress(OSError):

@@ -26,7 +26,10 @@ def split_lines(name: str, stream: Stream, reader: str) -> Iterator[Lines]:
 
 
 def _whole_rows(name: str, stream: Stream, reader: str) -> Iterator[tuple[bytes, int]]:
-    """`(data, end)`: whole rows lie before `end`. The last row of a file needs no line end."""
+    """`(data, end)`: whole rows lie before `end`. The last row of a file needs no line end.
+
+    A block is what was read in one step, as a rule: what is done with its bytes next finds them in the cache.
+    """
     pieces: list[bytes] = []
     held = 0
     while True:
@@ -39,14 +42,14 @@ def _whole_rows(name: str, stream: Stream, reader: str) -> Iterator[tuple[bytes,
             break
         pieces.append(piece)
         held += len(piece)
-        if held < BLOCK:
-            continue
-        if _last_end(b"".join(pieces[-2:]), reader):
-            data = b"".join(pieces)
+        if _last_end(b"".join((pieces[-2][-2:], piece)) if pieces[1:] else piece, reader):
+            data = b"".join(pieces) if pieces[1:] else piece
             end = _last_end(data, reader)
             yield data, end
-            pieces = [data[end:]]
-            held = len(pieces[0])
+            pieces = [data[end:]] if end < len(data) else []
+            held = len(data) - end
+        elif held < BLOCK:
+            continue
         elif reader == "jsonl" and pieces[0].lstrip()[:1] not in (b"{", b""):
             hint = 'a list of rows? then set reader = "json"' if pieces[0].lstrip()[:1] == b"[" else ""
             message = f"{name}: a line of more than {held >> 20} MiB that is no object: {pieces[0][:20]!r}…"
@@ -75,6 +78,8 @@ def _lines(data: bytes, end: int, join: bool) -> tuple[Positions, Positions, int
     filled = ends > starts
     for i in np.flatnonzero(filled & (text[np.minimum(starts, end - 1)] <= 32)).tolist():
         filled[i] = not data[starts[i] : ends[i]].isspace()
+    if not join and filled.all():
+        return starts, ends, len(newlines)
     first, last = filled, filled
     if join:
         first = filled & ~np.append(False, filled[:-1])

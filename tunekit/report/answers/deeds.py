@@ -107,10 +107,10 @@ class VerifyRebuild(Part):
     key: str
     old: str
     new: str
-    same_bytes: bool
     reproduced: bool
     bits_promised: bool
     tolerance: Number
+    same_bytes: bool
     effective: dict[str, list[Any]]
     environment: dict[str, list[Any]]
     metrics: dict[str, list[Any]]

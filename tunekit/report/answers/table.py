@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tunekit.errors import UsageError, nearest
-from tunekit.report.answers import deeds, events, looks, results
+from tunekit.report.answers import deeds, events, locks, looks
 
 # What `"schema": "tunekit/<name>/<version>"` names. A verb has one, and one more for each other thing that it does.
 TABLE: dict[str, Any] = {
@@ -23,10 +23,10 @@ TABLE: dict[str, Any] = {
     "inspect": looks.Inspect,
     "lock": deeds.Lock,
     "lock-check": deeds.LockCheck,
-    "lock-diff": results.LockDiff,
+    "lock-diff": locks.LockDiff,
     "path": looks.Path,
     "plan": looks.Plan,
-    "promote": results.Promote,
+    "promote": locks.Promote,
     "publish": deeds.Publish,
     "query": looks.Query,
     "show": looks.Show,
@@ -34,7 +34,7 @@ TABLE: dict[str, Any] = {
     "trust": deeds.Trust,
     "verify": deeds.Verify,
     "verify-rebuild": deeds.VerifyRebuild,
-    "verify-results": results.VerifyResults,
+    "verify-results": locks.VerifyResults,
     "why": looks.Why,
 }
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"

@@ -13,6 +13,7 @@ from tunekit.data.readers import Block, Rows, Warn, compare_columns, count_rows,
 from tunekit.data.rowset import Dataset as Opened
 from tunekit.data.rowset import open_dataset
 from tunekit.errors import ActionError
+from tunekit.label import came_from
 from tunekit.protocol import Request
 from tunekit.steps.dataset.raw import Raw, TableChunk, cut
 from tunekit.steps.dataset.spec import Dataset, bounds, needs_total, split_name
@@ -31,16 +32,18 @@ class Origin:
         self._request = request
         self._spec = spec
         self._warn = warn
-        self._starts: list[int] = []
+        self.starts: list[int] = []  # the numbers at which files (or datasets) begin
         self._names: list[str] = []
 
     def where(self, number: int) -> str:
         """`row 7` of all that was read, with its file and the row's number there."""
-        at = bisect_right(self._starts, number) - 1
-        if at < 0:
-            return f"row {number}"
-        inner = number - self._starts[at]
-        return f"row {number} ({self._names[at]}" + (f", its row {inner})" if inner != number else ")")
+        name, inner = self.place(number)
+        return f"row {number}" + came_from(name, inner, number)
+
+    def place(self, number: int) -> tuple[str, int]:
+        """The file (or dataset; empty if it is none) of a row of all that was read, and the row's number there."""
+        at = bisect_right(self.starts, number) - 1
+        return (self._names[at], number - self.starts[at]) if at >= 0 else ("", number)
 
     def chunks(self) -> Iterator[Raw]:
         """The rows inside the split, cut by content; a row's number is that among all rows.
@@ -58,7 +61,7 @@ class Origin:
             yield from cut(self._inside(self._blocks(), start, stop), start, self.where)
 
     def _begin(self, name: str) -> None:
-        self._starts.append(self.read)
+        self.starts.append(self.read)
         self._names.append(name)
 
     def _inside(self, blocks: Iterable[Block], start: int, stop: int | None) -> Iterator[Block]:

@@ -3,9 +3,11 @@
     part.json          {"format": 1, "manner", "read", "dropped", "dropped_rows",
                         "chunk": {digest, rows, bytes}, null if no row is left}
     <64 hex>.arrow     the chunk of the dataset, if any row is left
-    lines.arrow        of every row that was read: columns digest binary(32), made int32, the number of rows made of it
+    lines.arrow        of every row that was read: columns digest binary(32), made int32, the number of rows made of it,
+                       and group binary, at the last row of each group the digest of the group (raw.Groups), else empty
 
-`lines.arrow` is what lets the next execution copy rows: a row of the same bytes is not parsed again.
+`lines.arrow` is what lets the next execution copy rows: a row of the same bytes is not parsed again, nor hashed by
+itself if its whole group is there.
 """
 
 from __future__ import annotations
@@ -17,18 +19,18 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tunekit.data.arrays import Numbers, fixed, numpy_of
+from tunekit.data.arrays import Numbers, binaries, fixed, numpy_of
 from tunekit.data.chunk import Chunk, Digests, Pick, compose, digests_of, fresh, write_chunk
 from tunekit.data.columns import EMPTY, Kind
 from tunekit.data.rowset import map_table, read_index, write_index
 from tunekit.data.seen import Seen, spans
 from tunekit.parts import Part
 from tunekit.steps.dataset.mapping import Mapping
-from tunekit.steps.dataset.raw import Raw
+from tunekit.steps.dataset.raw import Groups, Raw
 
-FORMAT = 1
+FORMAT = 2
 NAMED_ROWS = 20  # row numbers that the ledger names
-_LINES = pa.schema([("digest", pa.binary(32)), ("made", pa.int32())])
+_LINES = pa.schema([("digest", pa.binary(32)), ("made", pa.int32()), ("group", pa.binary())])
 
 
 class RowPart(NamedTuple):
@@ -41,6 +43,11 @@ class RowPart(NamedTuple):
     rows: int
     file: Path  # of the chunk
     lines: Path  # lines.arrow
+
+    def read_numbers(self) -> range | Numbers:
+        """The number that each row of the chunk was read with."""
+        one_each = not self.dropped and self.rows == self.read
+        return range(self.read) if one_each else np.repeat(np.arange(self.read), self._made())
 
     def read_as(self, row: int) -> int:
         """The number that row `row` of the chunk was read with."""
@@ -73,20 +80,42 @@ class Earlier:
     def __init__(self, parts: Iterable[Part], manner: str) -> None:
         self._chunks: list[Path] = []
         self._starts: list[Numbers] = []  # [p][i]: the first row of chunk p that was made of its line i
-        digests: list[Digests] = []
+        self._digests: list[Digests] = []
+        self._group_ends: list[Numbers] = []
+        groups: list[Digests] = []
         for part in parts:
             body = read_index(part.files["part.json"], FORMAT, "part")
             if body["manner"] != manner or not body["chunk"]:
                 continue
             lines = map_table(part.files["lines.arrow"])
-            digests.append(digests_of(lines.column("digest")))
+            self._digests.append(digests_of(lines.column("digest")))
+            ends, found = _groups_in(lines.column("group"))
+            self._group_ends.append(ends)
+            groups.append(found)
             self._chunks.append(part.files[f"{body['chunk']['digest'][7:]}.arrow"])
             self._starts.append(np.concatenate([np.zeros(1, np.int64), np.cumsum(numpy_of(lines.column("made")))]))
-        self._seen = Seen(digests)
+        self._groups = Seen(groups)
+        self._lines: Seen | None = None
 
-    def find(self, digests: Digests) -> tuple[Numbers, Numbers]:
-        """Of every line the part and the line there; part -1 where it was not seen."""
-        return self._seen.find(digests)
+    def find(self, raw: Raw) -> tuple[Digests, Numbers, Numbers]:
+        """The digests of a chunk's lines; and of every line the part and the line there, part -1 where it was not
+        seen. Whole groups first: of their lines, nothing is hashed."""
+        digests = np.zeros((raw.count, 32), np.uint8)
+        part, line = _nowhere(raw.count)
+        ends = raw.groups.ends
+        lengths = np.diff(ends, prepend=0)
+        in_part, group = self._groups.find(raw.groups.digests)
+        for p in np.unique(in_part[in_part >= 0]).tolist():
+            mine = in_part == p
+            there, here = self._group_ends[p][group[mine]] - lengths[mine], ends[mine] - lengths[mine]
+            lines, rows = spans(there, lengths[mine]), spans(here, lengths[mine])
+            digests[rows], part[rows], line[rows] = self._digests[p][lines], p, lines
+        rest = np.flatnonzero(part < 0)
+        if len(rest):
+            self._lines = self._lines or Seen(self._digests)
+            digests[rest] = raw.digests(rest)
+            part[rest], line[rest] = self._lines.find(digests[rest])
+        return digests, part, line
 
     def counts(self, part: Numbers, line: Numbers) -> Numbers:
         """How many rows were made of these lines."""
@@ -118,8 +147,7 @@ def make_part(
     directory.mkdir(parents=True, exist_ok=True)
     for file in directory.iterdir():
         file.unlink()  # it may be a link into an artifact, which must not change
-    digests = raw.digests()
-    part, line = earlier.find(digests) if earlier else _nowhere(raw.count)
+    digests, part, line = earlier.find(raw) if earlier else (raw.digests(), *_nowhere(raw.count))
     missed = np.flatnonzero(part < 0)
     rows = raw.rows(missed if len(missed) < raw.count else None)
     made = [mapping.of(row, raw.first + n) for n, row in zip(missed.tolist(), rows, strict=True)]
@@ -136,7 +164,7 @@ def make_part(
     new = fresh([row for several in made for row in several], lambda n: where(int(places[n])))
     picks = earlier.picks(part, line, ends - counts, counts) if earlier else []
     chunk = write_chunk(directory, compose(new._replace(places=places), picks, where, before)) if ends[-1] else None
-    _write(directory, f"{raw.manner} {mapping.manner}", digests, counts, chunk)
+    _write(directory, f"{raw.manner} {mapping.manner}", digests, raw.groups, counts, chunk)
     files = {file.name: file for file in directory.iterdir()}
     return load_part(files), sum(len(pick.numbers) for pick in picks)
 
@@ -145,8 +173,23 @@ def _nowhere(count: int) -> tuple[Numbers, Numbers]:
     return np.full(count, -1, np.int64), np.zeros(count, np.int64)
 
 
-def _write(directory: Path, manner: str, digests: Digests, counts: Numbers, chunk: Chunk | None) -> None:
-    columns = [fixed(digests, _LINES.field(0).type), fixed(counts.astype(np.int32), pa.int32())]
+def _groups_in(column: pa.ChunkedArray) -> tuple[Numbers, Digests]:
+    """The ends of groups and their digests, as `_write` wrote them."""
+    _, offsets, data = column.chunk(0).buffers()
+    ends = np.flatnonzero(np.diff(np.frombuffer(offsets, np.int32, len(column) + 1))) + 1
+    return ends, np.frombuffer(data or b"", np.uint8, len(ends) * 32).reshape(-1, 32)
+
+
+def _write(
+    directory: Path, manner: str, digests: Digests, groups: Groups, counts: Numbers, chunk: Chunk | None
+) -> None:
+    lengths = np.zeros(len(counts), np.int64)
+    lengths[groups.ends - 1] = 32
+    columns = [
+        fixed(digests, _LINES.field(0).type),
+        fixed(counts.astype(np.int32), pa.int32()),
+        binaries(lengths, groups.digests),
+    ]
     with pa.OSFile(str(directory / "lines.arrow"), "wb") as sink, pa.ipc.new_file(sink, _LINES) as writer:
         writer.write_batch(pa.record_batch(columns, schema=_LINES))
     dropped = np.flatnonzero(counts == 0)

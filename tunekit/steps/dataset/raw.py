@@ -4,9 +4,9 @@ same settings is known without parsing a row."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,17 @@ from tunekit.data.rowset import Dataset, as_schema, chunk_file, iter_table, map_
 from tunekit.hashing import PREFIX
 
 
+class Groups(NamedTuple):
+    """A chunk's rows some 16 at a time, by their content: rows that did not change are known by one hash a group.
+    None of them where the hashes of rows are there anyway."""
+
+    ends: Numbers  # the row behind each group
+    digests: Digests
+
+
+NO_GROUPS = Groups(np.zeros(0, np.int64), np.zeros((0, 32), np.uint8))
+
+
 class Raw(Protocol):
     """Consecutive rows. `first`: the number of its first row among all that are read. `manner`: how rows are parsed;
     `digest` names that and the rows' bytes."""
@@ -29,12 +40,13 @@ class Raw(Protocol):
     first: int
     count: int
     manner: str
+    groups: Groups
 
     @property
     def digest(self) -> str: ...
 
-    def digests(self) -> Digests:
-        """sha256 of every row, [count, 32]."""
+    def digests(self, wanted: Numbers | None = None) -> Digests:
+        """sha256 of every row, or of those with these numbers, [n, 32]."""
         ...
 
     def rows(self, wanted: Numbers | None = None) -> Iterable[Row]:
@@ -47,36 +59,43 @@ class Raw(Protocol):
 
 
 class LineChunk:
-    """Rows of JSON lines or text: hashed as they are, parsed only where they are asked for."""
+    """Rows of JSON lines or text: hashed as they are, parsed only where they are asked for. `hashes`: those that they
+    were cut by; they say where groups end."""
 
-    def __init__(self, first: int, pieces: list[Lines]) -> None:
+    def __init__(self, first: int, pieces: list[Lines], hashes: Hashes) -> None:
         self.first = first
         self.pieces = pieces
-        self.count = sum(p.n for p in pieces)
+        self.count = len(hashes)
         self.manner = pieces[0].reader
-        h = hashlib.sha256(f"{self.manner}\0{self.count}\0".encode())  # so lengths are not taken for text
-        for piece in pieces:
-            h.update((piece.ends - piece.starts).tobytes())
-        for piece in pieces:
-            h.update(_joined(piece))
-        self.digest = PREFIX + h.hexdigest()
+        self.groups = _groups(pieces, hashes)
+        self._hashes = hashes
+        head = f"{self.manner}\0{self.count}\0".encode()
+        self.digest = PREFIX + hashlib.sha256(head + self.groups.digests.tobytes()).hexdigest()
 
-    def digests(self) -> Digests:
-        out = bytearray()
-        for p in self.pieces:
-            data = memoryview(p.data)
-            for start, end in zip(p.starts.tolist(), p.ends.tolist(), strict=True):
-                out += hashlib.sha256(data[start:end]).digest()
+    def digests(self, wanted: Numbers | None = None) -> Digests:
+        out, sha256 = bytearray(), hashlib.sha256
+        for piece, numbers in self._among(wanted):
+            data = memoryview(piece.data)
+            for start, end in zip(piece.starts[numbers].tolist(), piece.ends[numbers].tolist(), strict=True):
+                out += sha256(data[start:end]).digest()
         return np.frombuffer(bytes(out), np.uint8).reshape(-1, 32)
 
     def rows(self, wanted: Numbers | None = None) -> Iterator[Row]:
-        first = 0
-        for piece in self.pieces:
+        for piece, numbers in self._among(wanted):
             if wanted is None:
                 yield from parse_all(_alone(piece))
             else:
-                for number in wanted[(first <= wanted) & (wanted < first + piece.n)].tolist():
-                    yield parse(piece, number - first)
+                yield from (parse(piece, number) for number in numbers.tolist())
+
+    def _among(self, wanted: Numbers | None) -> Iterator[tuple[Lines, Any]]:
+        """The pieces, and which of the wanted rows (rising) are in each, by its own numbers."""
+        first = 0
+        for piece in self.pieces:
+            if wanted is None:
+                yield piece, slice(None)
+            else:
+                begin, end = np.searchsorted(wanted, [first, first + piece.n])
+                yield piece, wanted[begin:end] - first
             first += piece.n
 
     def head(self, count: int) -> LineChunk:
@@ -85,10 +104,42 @@ class LineChunk:
             kept = max(0, min(piece.n, count))
             pieces += [piece.part(0, kept)] if kept else []
             count -= kept
-        return LineChunk(self.first, pieces)
+        return LineChunk(self.first, pieces, self._hashes[: sum(p.n for p in pieces)])
 
 
-def _joined(lines: Lines) -> bytes | memoryview:
+def _groups(pieces: list[Lines], hashes: Hashes) -> Groups:
+    """A row whose hash ends in four zeros ends a group. A group's digest is that of its rows' lengths and bytes."""
+    ends = np.unique(np.append(np.flatnonzero(hashes & np.uint64(15) == 0) + 1, len(hashes)))
+    lengths = np.concatenate([p.ends - p.starts for p in pieces])
+    stops = np.cumsum(lengths + 1)[ends - 1]
+    text = _Joined(pieces)
+    out = bytearray()
+    first = start = 0
+    for end, stop in zip(ends.tolist(), stops.tolist(), strict=True):
+        h = hashlib.sha256(b"%d\0" % (end - first) + lengths[first:end].tobytes())  # lengths are not taken for text
+        text.feed(h.update, start, stop)
+        out += h.digest()
+        first, start = end, stop
+    return Groups(ends, np.frombuffer(bytes(out), np.uint8).reshape(-1, 32))
+
+
+class _Joined:
+    """The bytes of several pieces (`_joined`) in a row, without a copy of them."""
+
+    def __init__(self, pieces: list[Lines]) -> None:
+        self._left = [_joined(piece) for piece in pieces]
+        self._begin = 0  # of the first that is left
+
+    def feed(self, take: Callable[[Any], None], start: int, stop: int) -> None:
+        """Hand over bytes start:stop; starts rise."""
+        while stop - self._begin > len(self._left[0]):
+            piece = self._left.pop(0)
+            take(piece[start - self._begin :])
+            self._begin = start = self._begin + len(piece)
+        take(self._left[0][start - self._begin : stop - self._begin])
+
+
+def _joined(lines: Lines) -> memoryview:
     """The rows' bytes with one line end behind each; as they are where that is how they lie in the file."""
     starts, ends = lines.starts, lines.ends
     if lines.reader == "jsonl" and bool((starts[1:] - ends[:-1] == 1).all()):
@@ -96,7 +147,7 @@ def _joined(lines: Lines) -> bytes | memoryview:
         if lines.data[stop : stop + 1] == b"\n":
             return memoryview(lines.data)[int(starts[0]) : stop + 1]
     data = memoryview(lines.data)
-    return b"\n".join([data[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]) + b"\n"
+    return memoryview(b"\n".join([data[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]) + b"\n")
 
 
 def _alone(lines: Lines) -> Lines:
@@ -117,11 +168,13 @@ class RowChunk:
         self.count = len(rows)
         self._rows = rows
         self._digests = digests
+        self.groups = NO_GROUPS
         self.manner = "rows"
         self.digest = PREFIX + hashlib.sha256(b"rows\0" + b"".join(digests)).hexdigest()
 
-    def digests(self) -> Digests:
-        return np.frombuffer(b"".join(self._digests), np.uint8).reshape(-1, 32)
+    def digests(self, wanted: Numbers | None = None) -> Digests:
+        found = np.frombuffer(b"".join(self._digests), np.uint8).reshape(-1, 32)
+        return found if wanted is None else found[wanted]
 
     def rows(self, wanted: Numbers | None = None) -> Iterator[Row]:
         return iter(self._rows if wanted is None else [self._rows[i] for i in wanted.tolist()])
@@ -136,6 +189,7 @@ class TableChunk:
     def __init__(self, first: int, dataset: Dataset, chunk: Chunk, start: int, stop: int) -> None:
         self.first = first
         self.count = stop - start
+        self.groups = NO_GROUPS
         self.dataset = dataset
         self.chunk = chunk
         self.start, self.stop = start, stop
@@ -150,8 +204,9 @@ class TableChunk:
     def file(self) -> Path:
         return chunk_file(self.dataset.path, self.chunk.digest)
 
-    def digests(self) -> Digests:
-        return digests_of(self._table().column(DIGEST))
+    def digests(self, wanted: Numbers | None = None) -> Digests:
+        found = digests_of(self._table().column(DIGEST))
+        return found if wanted is None else found[wanted]
 
     def rows(self, wanted: Numbers | None = None) -> Iterator[Row]:
         table = self._table() if wanted is None else self._table().take(indices(wanted))
@@ -228,6 +283,7 @@ def _measured(block: Block, first: int, where: Where) -> _Measured:
 
 def _chunk(first: int, held: list[_Measured]) -> Raw:
     if held[0].manner != "rows":
-        return LineChunk(first, [m.block for m in held if isinstance(m.block, Lines)])
+        hashes = np.concatenate([m.hashes for m in held])
+        return LineChunk(first, [m.block for m in held if isinstance(m.block, Lines)], hashes)
     rows = [row for m in held if isinstance(m.block, Rows) for row in m.block.rows]
     return RowChunk(first, rows, [d for m in held for d in m.digests])

@@ -24,6 +24,7 @@ from tunekit.parts import chunk_name
 from tunekit.protocol import Events, Request
 from tunekit.steps.dataset.mapping import Mapping
 from tunekit.steps.dataset.origin import Origin
+from tunekit.steps.dataset.origins import Origins
 from tunekit.steps.dataset.part import NAMED_ROWS, Earlier, RowPart, load_part, make_part
 from tunekit.steps.dataset.raw import Raw, TableChunk
 from tunekit.steps.dataset.shuffle import Piece, shuffled
@@ -49,18 +50,22 @@ def run(request: Request, events: Events) -> dict[str, str]:
     origin = Origin(request, spec, events.warning)
     writer = DatasetWriter(Path(request.out) / "main")
     work = _Work(request, events, spec, origin, writer)
+    origins = Origins(origin)  # of a shuffle they would be as long as the dataset
     if spec.shuffle:
         for table, where in shuffled(list(work.pieces(None)), spec.seed, spec.limit):
             work.ledger.kept += writer.add(table, where).rows
     else:
         for piece in work.pieces(spec.limit):
             work.ledger.kept += _place(writer, piece)
+            origins.add(piece.numbers[piece.start : piece.stop])
     ledger = work.ledger
     ledger.outside_split = origin.outside
     ledger.read = origin.outside + work.seen
     ledger.over_limit = ledger.made - ledger.kept
     choice = work.mapping.choice or Choice("rows", {})
     events.effective(ledger=msgspec.to_builtins(ledger), format=choice.format, form=choice.form, fields=choice.fields)
+    if origins.runs:
+        events.effective(origins=origins.runs)
     writer.finish(choice.form)
     shutil.rmtree(Path(request.staging) / "parts", ignore_errors=True)
     events.progress(ledger.read, ledger.read, "row")
@@ -132,7 +137,8 @@ class _Work:
         if isinstance(raw, TableChunk) and self.mapping.keeps(raw.dataset.shape):
             self.seen += raw.count
             self.ledger.made += raw.count
-            return Piece(raw.file, raw.start, raw.stop, _where(self._origin, raw.first - raw.start))
+            first = raw.first - raw.start
+            return Piece(raw.file, raw.start, raw.stop, _where(self._origin, first), range(first, first + raw.stop))
         part = self._part(raw, most)
         told = part.until(most) if most is not None and most < raw.count else part
         self.seen += told.read
@@ -142,7 +148,9 @@ class _Work:
         self.ledger.dropped_rows += [raw.first + n for n in told.dropped_rows[:room]]
         if not part.rows:
             return None
-        return Piece(part.file, 0, part.rows, _where(self._origin, raw.first, part))
+        numbers = part.read_numbers()
+        numbers = range(raw.first, raw.first + len(numbers)) if isinstance(numbers, range) else numbers + raw.first
+        return Piece(part.file, 0, part.rows, _where(self._origin, raw.first, part), numbers)
 
     def _part(self, raw: Raw, most: int | None) -> RowPart:
         """The part of a chunk; of no more of its first rows than make `most`, if it was not made before."""

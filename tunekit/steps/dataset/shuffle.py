@@ -25,12 +25,14 @@ _ROUND = 4 * MOST_BYTES  # gathered at a time
 
 
 class Piece(NamedTuple):
-    """Rows start:stop of a chunk file. `where`: what errors call a row of the file."""
+    """Rows start:stop of a chunk file. `where`: what errors call a row of the file; `numbers`: those that its rows were
+    read with."""
 
     file: Path
     start: int
     stop: int
     where: Where
+    numbers: range | Numbers
 
 
 def shuffled(pieces: list[Piece], seed: int, limit: int | None) -> Iterator[tuple[pa.Table, Where]]:

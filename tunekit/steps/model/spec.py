@@ -8,12 +8,15 @@ from tunekit.derive import Edge, Policy, Scope, action_of
 from tunekit.inside import pin_faults
 from tunekit.label import Label
 from tunekit.spec import PRIVATE, Spec, operational, semantic
+from tunekit.steps.dequantize.spec import Dequantize, dequantized, is_gguf
 
 
 class Model(Spec, frozen=True, kw_only=True):
     """Weights as safetensors. A new model is initialised from `config` and `seed` by Transformers."""
 
-    source: Annotated[str, semantic("A model folder: `hf:org/name`, `path:`, `pypi:…`; empty: a new one.")] = ""
+    source: Annotated[
+        str, semantic("A model folder or a `.gguf` file: `hf:org/name`, `path:`, `pypi:…`; empty: a new one.")
+    ] = ""
     pin: Annotated[
         bool, operational("Say that `path:` or `git:file:` leaves the project; it is locked by its content.")
     ] = False
@@ -37,7 +40,10 @@ class Model(Spec, frozen=True, kw_only=True):
 def derive(label: Label, spec: Model, scope: Scope) -> None:
     inputs: dict[str, list[Edge]] = {}
     if spec.source:
-        inputs["source"] = [scope.source(label, spec.source, "source")]
+        source = scope.source(label, spec.source, "source")
+        if is_gguf(spec.source):
+            source = dequantized(label, Dequantize(dtype=spec.dtype, tokenizer=not spec.tokenizer), source, scope)
+        inputs["source"] = [source]
     if spec.tokenizer:
         inputs["tokenizer"] = [scope.tokenizer(spec.tokenizer, "tokenizer")]
     scope.add(action_of(label, "model", spec, drop=("source", "tokenizer"), inputs=inputs, seed=spec.seed))

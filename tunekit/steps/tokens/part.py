@@ -117,7 +117,7 @@ def make_part(
         which[part == p] = len(facts)
         facts.append(earlier.facts(p))
         tokens.append(earlier.tokens(p))
-    rows = gathered(facts, which, row)
+    rows = gathered(facts, which, row).combine_chunks()  # a run of copied rows is a piece: some forty, small
     numbers = np.flatnonzero(numpy_of(rows.column("kept")))
     write_part(
         directory / "tokens.arrow", gathered(tokens, which[numbers], _nth_kept(facts, which, row)[numbers]), numbers

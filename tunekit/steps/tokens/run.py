@@ -48,7 +48,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
         if refused:
             raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
         encoder = encoder_of(vocabulary, item)
-        items.append(_of(source.label, work.item, number, item, encoder, dataset))
+        items.append(_of(source, work.item, number, item, encoder, dataset))
         told.append(encoder.template)
     warn_of_templates(vocabulary, told, events)
     write_tokens(out, Tokens(items, vocabulary.pad_id, vocabulary.eos_id, vocabulary.size))
@@ -59,12 +59,15 @@ def run(request: Request, events: Events) -> dict[str, str]:
     return {"main": "main"}
 
 
-def _of(dataset: str, make: Callable[..., TokenSet], *given: Any) -> TokenSet:
-    """`make(…)`; of several datasets an error says whose row it is."""
+def _of(dataset: Input, make: Callable[..., TokenSet], *given: Any) -> TokenSet:
+    """`make(…)`; an error says whose row it is, and which file the row came from."""
     try:
         return make(*given)
     except ActionError as e:
-        raise ActionError(f"{dataset}: {e.message}", slug=e.slug, hint=e.hint) from e
+        row, message = e.data.get("row"), e.message
+        if isinstance(row, int):
+            message = f"row {row}{dataset.came_from(row)}{message.removeprefix(f'row {row}')}"
+        raise ActionError(f"{dataset.label}: {message}", slug=e.slug, hint=e.hint) from e
 
 
 class _Made(NamedTuple):
