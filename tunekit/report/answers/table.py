@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tunekit.errors import UsageError, nearest
-from tunekit.report.answers import deeds, events, locks, looks
+from tunekit.report.answers import deeds, events, looks, results
 
 # What `"schema": "tunekit/<name>/<version>"` names. A verb has one, and one more for each other thing that it does.
 TABLE: dict[str, Any] = {
@@ -23,10 +23,10 @@ TABLE: dict[str, Any] = {
     "inspect": looks.Inspect,
     "lock": deeds.Lock,
     "lock-check": deeds.LockCheck,
-    "lock-diff": locks.LockDiff,
+    "lock-diff": results.LockDiff,
     "path": looks.Path,
     "plan": looks.Plan,
-    "promote": locks.Promote,
+    "promote": results.Promote,
     "publish": deeds.Publish,
     "query": looks.Query,
     "show": looks.Show,
@@ -34,7 +34,7 @@ TABLE: dict[str, Any] = {
     "trust": deeds.Trust,
     "verify": deeds.Verify,
     "verify-rebuild": deeds.VerifyRebuild,
-    "verify-results": locks.VerifyResults,
+    "verify-results": results.VerifyResults,
     "why": looks.Why,
 }
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
