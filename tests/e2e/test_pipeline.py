@@ -151,3 +151,16 @@ def test_the_workflow_is_yaml_that_calls_the_script():
     assert "ci/pipeline.sh" in runs
     assert os.access(SCRIPT, os.X_OK)
     assert json.dumps(body)
+
+
+def test_through_a_remote(job, tmp_path):
+    """The job of the main branch pushes; a machine that has nothing fetches, and runs nothing."""
+    toml = job.project.root / "tunekit.toml"
+    toml.write_text(toml.read_text() + f'\n[remote]\nurl = "{tmp_path}/remote"\n')
+    first = job(PUSH="1")
+    assert first.code == 0, first.text
+    shutil.rmtree(job.project.root / ".tunekit")
+    second = job(TUNEKIT_STORE=str(tmp_path / "another-store"))
+    assert second.code == 0, second.text
+    assert second.events[-1].executed == [] and second.events[-1].fetched == ["dataset:b"]
+    assert "| `dataset:b` | fetched |" in second.page

@@ -106,6 +106,9 @@ CALLS = [
     ("build dataset:b", "build"),
     ("build --force dataset:b dataset:b", "build"),
     ("build dataset:broken", "build"),
+    ("push dataset:b", "push"),
+    ("pull dataset:b", "pull"),
+    ("build dataset:b", "build"),
     ("clean", "clean"),
     ("gc", "gc"),
     ("gc --yes --grace 0", "gc"),
@@ -116,9 +119,12 @@ CALLS = [
 ELSEWHERE = {"publish": "tests/sources/test_publish.py"}
 
 
-def test_every_verb_prints_what_its_schema_says(built, tmp_path):
+def test_every_verb_prints_what_its_schema_says(built, tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNEKIT_REMOTE", str(tmp_path / "remote"))
     shutil.copyfile(built.root / "tunekit.lock", tmp_path / "old.lock")
     for words, name in CALLS:
+        if words.startswith("pull"):  # on a machine that has nothing yet: the pull, and a build through the remote
+            built = type(built)(built.root, tmp_path / "another-store", built.config)
         verb, *rest = words.format(tmp=tmp_path, old=tmp_path / "old.lock").split()
         done = built.run(verb, *rest, "--json")
         assert done.code == (1 if "broken" in words and verb == "build" else 0), (words, done.err)
@@ -156,7 +162,8 @@ def test_events_of_every_type_are_declared():
     from tunekit.protocol import EVENT_TYPES
 
     types = {t.__struct_config__.tag for t in TABLE["build"].__args__}
-    assert types == {*EVENT_TYPES, "plan", "begin", "waiting", "end", "failed", "summary"}
+    ours = {"plan", "begin", "waiting", "fetch", "fetching", "fetched", "end", "failed", "summary"}
+    assert types == {*EVENT_TYPES, *ours}
 
 
 @pytest.mark.parametrize(

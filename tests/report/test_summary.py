@@ -120,3 +120,15 @@ def test_a_no_op_is_said_too(project, monkeypatch):
         assert project.run("build", "--summary", str(page)).code == 0
     assert page.read_text().count("## tunekit build") == 3
     assert "**nothing to do**" in page.read_text().rpartition("## tunekit build")[2]
+
+
+def test_links_where_the_remote_can_be_read_by_a_browser(project, monkeypatch):
+    from argparse import Namespace
+
+    from tunekit.cli.summing import summing
+
+    project.manifest('[remote]\nurl = "https://cache.example/team"\n')
+    args = Namespace(summary=str(project.root / "page.md"), folder=str(project.root))
+    assert summing(args).link == "https://cache.example/team/ac/"
+    monkeypatch.setenv("TUNEKIT_REMOTE", "s3://bucket/team")
+    assert summing(args).link == ""

@@ -33,12 +33,14 @@ class Chunks(Part):
 
 
 class Node(Part):
-    """An action as planned. `key` and `outputs` (role → artifact) are null while its inputs are not known."""
+    """An action as planned. `key` and `outputs` (role → artifact) are null while its inputs are not known.
+    `fetch`: a build takes it from the remote."""
 
     label: str
     kind: str
     state: State
     run: bool
+    fetch: bool
     key: str | None
     outputs: dict[str, str] | None
     reasons: list[Reason]

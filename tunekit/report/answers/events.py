@@ -68,11 +68,36 @@ class Failed(Event):
     log: str
 
 
+class Fetch(Event):
+    """Results of these actions are taken from the remote."""
+
+    actions: list[str]
+    remote: str
+
+
+class Fetching(Event):
+    """How far that is."""
+
+    done: int
+    total: int
+    unit: str
+    remote: str
+
+
+class Fetched(Event):
+    """The result of an action came."""
+
+    action: str
+    seconds: Number
+    remote: str
+
+
 class Summary(Event):
-    """Last: labels that ran, how many had their result, labels that failed."""
+    """Last: labels that ran, how many had their result, which of those came from the remote, labels that failed."""
 
     executed: list[str]
     fresh: int
+    fetched: list[str]
     failed: list[str]
 
 
@@ -154,6 +179,6 @@ class Done(Said):
 
 
 Build = (
-    Plan | Begin | Waiting | End | Failed | Summary
+    Plan | Begin | Waiting | Fetch | Fetching | Fetched | End | Failed | Summary
     | Start | Progress | Metric | Effective | Part | Warning | Receipt | Error | Done
 )  # fmt: skip

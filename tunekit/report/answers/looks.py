@@ -15,6 +15,7 @@ class Plan(Part):
     schema: Literal["tunekit/plan/1"]
     targets: list[str]
     run: int
+    fetch: int
     fresh: int
     actions: list[Node]
 

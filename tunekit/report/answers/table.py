@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tunekit.errors import UsageError, nearest
-from tunekit.report.answers import deeds, events, looks, results
+from tunekit.report.answers import deeds, events, looks, results, sharing
 
 # What `"schema": "tunekit/<name>/<version>"` names. A verb has one, and one more for each other thing that it does.
 TABLE: dict[str, Any] = {
@@ -28,6 +28,8 @@ TABLE: dict[str, Any] = {
     "plan": looks.Plan,
     "promote": results.Promote,
     "publish": deeds.Publish,
+    "pull": sharing.Pull,
+    "push": sharing.Push,
     "query": looks.Query,
     "show": looks.Show,
     "status": looks.Status,
