@@ -197,7 +197,6 @@ class _Push:
             if waiting >= _BATCH_FILES or waiting_bytes >= _BATCH_BYTES:
                 self.place.settle()
                 waiting = waiting_bytes = 0
-        self.place.settle()
         self._lists({tree: data for tree, data in lists.items() if sizes.get(blob(tree)) != len(data)})
 
     def _item(self, digest: str, size: int) -> Item:
@@ -210,7 +209,7 @@ class _Push:
             artifacts.quarantine(self.store, self.store.object(item.digest))
 
     def _lists(self, lists: dict[str, bytes]) -> None:
-        """Lists of files, through files of ours: they go the way that objects go."""
+        """Lists of files, through files of ours: they go the way that objects go, and get their names after them."""
         items = []
         try:
             for tree, data in lists.items():
