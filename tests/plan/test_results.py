@@ -27,7 +27,6 @@ def store(tmp_path):
     """With two attempts of the key: `a` made one, then `b` two, then `c` one again."""
     found = Store(tmp_path / "store").ensure()
     for attempt, main in (("a", ONE), ("b", TWO), ("c", ONE)):
-        found.actions(KEY).mkdir(parents=True, exist_ok=True)
         records.add(found, record(attempt, main))
     return found
 
