@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tunekit.cli.main import VERBS
 
@@ -28,6 +30,11 @@ CALLS = {
     "diff": ["dataset:plain"],
     "export": ["dataset:plain", "--to", "exported"],
     "lock": [],
+    "promote": ["dataset:plain"],
+    "push": [],
+    "pull": [],
+    "bundle": ["-o", "bundled.tar"],
+    "publish": ["dataset:plain", "hf:o/n"],
     "init": ["."],
     "add": ["dataset", "more", "path:plain.jsonl"],
     "trust": ["--list"],
@@ -64,6 +71,7 @@ def trap(module_project):
     model = project.root / "model"
     model.mkdir()
     (model / "pytorch_model.bin").write_bytes(b"cposix\nsystem\n(S'echo pickle >> " + str(trapped).encode() + b"'\ntR.")
+    save_file({"x": np.zeros(1, np.float32)}, model / "model.safetensors")  # without it the pickle alone is refused
     (model / "config.json").write_text('{"model_type": "llama", "auto_map": {"AutoConfig": "m.C"}}')
     (model / "m.py").write_text(springs(trapped, "remote code"))
     project.manifest("""
@@ -144,7 +152,11 @@ def test_a_build_of_its_code_is_refused(trap):
     done = call(project, "build", "dataset:a")
     assert done.returncode == 6 and "m.py" in done.stderr and not trapped.exists()
     done = call(project, "build", "model:m")
-    assert done.returncode == 1 and "pickle-weights" in done.stderr + done.stdout and not trapped.exists()
+    assert done.returncode == 1 and "remote-code" in done.stderr and not trapped.exists()
+    (project.root / "model" / "model.safetensors").unlink()
+    done = call(project, "build", "model:m")
+    assert done.returncode == 2 and "pickle-weights" in done.stderr and not trapped.exists()
+    save_file({"x": np.zeros(1, np.float32)}, project.root / "model" / "model.safetensors")
 
 
 def test_called_as_a_module_it_imports_nothing_of_the_folder_either(trap):

@@ -50,8 +50,8 @@ def sound(store: Store) -> int:
     for path in (store.root / "objects").glob("??/*"):
         assert sha256_bytes(path.read_bytes()) == "sha256:" + path.name
     count = 0
-    for path in (store.root / "ac").glob("??/*"):
-        record = records.lookup(store, "sha256:" + path.name)
+    for key in {path.name.partition(".")[0] for path in (store.root / "ac").glob("*/*")}:
+        record = records.lookup(store, "sha256:" + key)
         if record:
             count += 1
             assert all(artifacts.whole(store, tree) for tree in record["outputs"].values())
@@ -92,7 +92,20 @@ def test_eight_builds_at_once(make_project, tmp_path):
     print(f"\n8 builds, {len(ran) // 3} maps, each ran once; {sound(Store(tmp_path / 'store'))} records sound")
 
 
-NO_LOCK = "int flock(int fd, int op) { (void)fd; (void)op; return 0; }\n"
+NO_LOCK = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int granted(int fd, int cmd, void *arg) {
+  if (cmd == F_OFD_SETLK) return 0;
+  if (cmd == F_OFD_GETLK) { ((struct flock *)arg)->l_type = F_UNLCK; return 0; }
+  return syscall(SYS_fcntl, fd, cmd, arg);
+}
+int fcntl64(int fd, int cmd, ...) { va_list v; va_start(v, cmd); void *a = va_arg(v, void *); va_end(v); return granted(fd, cmd, a); }
+int fcntl(int fd, int cmd, ...) { va_list v; va_start(v, cmd); void *a = va_arg(v, void *); va_end(v); return granted(fd, cmd, a); }
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="session")

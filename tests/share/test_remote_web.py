@@ -105,7 +105,8 @@ def test_two_failures_are_tried_again(machines, server, how):
 
 @pytest.mark.parametrize("how", ["cut", "endless"])
 def test_an_object_that_never_comes_whole_is_made_anew(machines, server, pushed, how):
-    name = max(machines.objects(), key=lambda p: p.stat().st_size).name
+    rows = [p for p in machines.objects() if b"tunekit:row" in p.read_bytes()]  # not of parts alone
+    name = max(rows, key=lambda p: p.stat().st_size).name
     server.faults = [[name, 99, how]]
     yours = machines.make("yours", url=server.url)
     done = yours.build("dataset:a", "dataset:b", "dataset:c")
