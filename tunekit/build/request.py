@@ -91,7 +91,7 @@ def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]
 
 def _origins(planner: Planner, dataset: Node) -> list[list[Any]]:
     """Where the record of a dataset says that its rows came from. A hint for errors, in no key."""
-    record = records.lookup(planner.store, dataset.key) if dataset.key else None
+    record = planner.results.record(dataset.key) if dataset.key else None
     found = record["effective"].get("origins", []) if record else []
     return found if isinstance(found, list) else []
 
