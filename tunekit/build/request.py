@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tunekit.build import history
 from tunekit.build.fetching import PARTS
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
@@ -98,8 +99,15 @@ def _origins(planner: Planner, dataset: Node) -> list[list[Any]]:
 
 def _previous(planner: Planner, label: str) -> str:
     """The list of parts that the label's last result is made of, if its record and the list are still there."""
-    record = planner.previous(label)
+    record = planner.previous(label) or _told(planner, label)
     return records.parts_list(planner.store, record) if record else ""
+
+
+def _told(planner: Planner, label: str) -> dict[str, Any] | None:
+    """What the history says that the last result is: of a bundle just opened, and after `tunekit clean`."""
+    line = history.last(planner.inputs.root, label)
+    found = records.attempts(planner.store, line["key"]) if line else []
+    return next((r for r in found if line and r["attempt"] == line["attempt"]), None)
 
 
 def _from_elsewhere(folder: str) -> str:
