@@ -104,10 +104,12 @@ def _previous(planner: Planner, label: str) -> str:
 
 
 def _told(planner: Planner, label: str) -> dict[str, Any] | None:
-    """What the history says that the last result is: of a bundle just opened, and after `tunekit clean`."""
+    """What the history says that the last result is: of a bundle just opened, and after `tunekit clean`. Not of the
+    same key: that is a result which was lost, and what is left of its parts is found without."""
     line = history.last(planner.inputs.root, label)
-    found = records.attempts(planner.store, line["key"]) if line else []
-    return next((r for r in found if line and r["attempt"] == line["attempt"]), None)
+    if line is None or line["key"] == planner.nodes[label].key:
+        return None
+    return next((r for r in records.attempts(planner.store, line["key"]) if r["attempt"] == line["attempt"]), None)
 
 
 def _from_elsewhere(folder: str) -> str:
