@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+try:
+    _here = os.getcwd()
+except OSError:  # removed meanwhile: verbs that need a folder say so
+    _here = ""
 # `python -m tunekit` puts the folder that it is called in on the path: a stranger's `json.py` would be ours
-if sys.path and sys.path[0] == os.getcwd() != os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
+if sys.path and sys.path[0] == _here != os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
     del sys.path[0]
 
 

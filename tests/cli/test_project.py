@@ -140,6 +140,16 @@ class TestLock:
         said = call(fresh, "lock", "--upgrade", "pypi:x")
         assert said.code == 2 and "error[unknown-source]" in said.err
 
+    def test_upgrade_of_a_target_without_a_pin(self, fresh, call):
+        (fresh / "tunekit.toml").write_text('[project]\nname = "p"\n[dataset.a]\nsource = "path:a.jsonl"\n')
+        (fresh / "a.jsonl").write_text('{"x": 1}\n')
+        said = call(fresh, "lock", "--upgrade", "dataset:a")
+        assert said.code == 2 and "dataset:a reads no source that needs a pin" in said.err
+
+    def test_check_and_upgrade_are_not_one_call(self, fresh, call):
+        said = call(fresh, "lock", "--check", "--upgrade")
+        assert said.code == 2 and "error[usage]" in said.err and not (fresh / "tunekit.lock").exists()
+
 
 class TestEnv:
     def test_shows_drift(self, fresh, call):

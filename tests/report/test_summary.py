@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tunekit.build import history
+from tunekit.lockfile import empty_lock
+from tunekit.plan.results import Results
 from tunekit.report.summary import Summary
 from tunekit.store import artifacts, records
 from tunekit.store.store import Store
@@ -16,6 +18,7 @@ class Planned:
     def __init__(self, root, store):
         self.inputs = type("Inputs", (), {"root": root})()
         self.store = store
+        self.results = Results(store, empty_lock())
         self.nodes = {}
 
 

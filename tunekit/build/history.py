@@ -60,6 +60,25 @@ def read(root: Path) -> list[dict[str, Any]]:
     return out
 
 
+def last(root: Path, label: str) -> dict[str, Any] | None:
+    """The newest line of a label, searched from the end: a long history is not decoded for it."""
+    try:
+        data = read_plain(path(root), STATE_BYTES)
+    except (OSError, Unfit):
+        return None
+    needle, end = f'"label": {json.dumps(label)}'.encode(), len(data)
+    while (at := data.rfind(needle, 0, end)) >= 0:
+        begin, stop = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+        try:
+            found = json_of(data[begin : stop if stop >= 0 else None])
+        except ValueError:
+            found = None
+        if _is_line(found) and found["label"] == label:
+            return dict(found)
+        end = at
+    return None
+
+
 def _is_line(found: Any) -> bool:
     """Whether `append` could have written it."""
     try:

@@ -43,7 +43,7 @@ def _held_to(planner: Planner, made: dict[str, Any], promoted: ResultBlock) -> O
     if found is not None and _present(planner, found):
         return Outcome(found, _another(found, made))
     raise LockError(
-        f"{promoted.label}: tunekit.lock promotes attempt {promoted.attempt}, whose bytes are lost; attempt "
+        f"{promoted.label}: tunekit.lock promotes attempt {promoted.attempt}, whose bytes are not here; attempt "
         f"{made['attempt']} was made and kept, with {agrees(promoted, made)}",
         slug="result-differs",
         hint=f"tunekit promote {promoted.label} --attempt {made['attempt']}   (or get the promoted bytes)",

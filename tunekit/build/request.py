@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tunekit.build import history
 from tunekit.build.fetching import PARTS
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
@@ -91,15 +92,24 @@ def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]
 
 def _origins(planner: Planner, dataset: Node) -> list[list[Any]]:
     """Where the record of a dataset says that its rows came from. A hint for errors, in no key."""
-    record = records.lookup(planner.store, dataset.key) if dataset.key else None
+    record = planner.results.record(dataset.key) if dataset.key else None
     found = record["effective"].get("origins", []) if record else []
     return found if isinstance(found, list) else []
 
 
 def _previous(planner: Planner, label: str) -> str:
     """The list of parts that the label's last result is made of, if its record and the list are still there."""
-    record = planner.previous(label)
+    record = planner.previous(label) or _told(planner, label)
     return records.parts_list(planner.store, record) if record else ""
+
+
+def _told(planner: Planner, label: str) -> dict[str, Any] | None:
+    """What the history says that the last result is: of a bundle just opened, and after `tunekit clean`. Not of the
+    same key: that is a result which was lost, and what is left of its parts is found without."""
+    line = history.last(planner.inputs.root, label)
+    if line is None or line["key"] == planner.nodes[label].key:
+        return None
+    return next((r for r in records.attempts(planner.store, line["key"]) if r["attempt"] == line["attempt"]), None)
 
 
 def _from_elsewhere(folder: str) -> str:

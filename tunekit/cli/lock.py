@@ -53,6 +53,9 @@ def _lock(args: argparse.Namespace) -> int:
     before = planner.inputs.lock
     known = locking.locked_sources(planner.graph)
     if args.check:
+        if args.upgrade is not None:
+            hint = "`tunekit lock --check` compares; `tunekit lock --upgrade` writes"
+            raise UsageError("--check changes nothing, --upgrade does: take one of them", hint=hint)
         return _check(locking.out_of_date(planner.graph, before), len(known), as_json=args.json)
     upgrade = tuple(_upgrades(args.upgrade, known, planner.graph.sources))
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
@@ -74,6 +77,8 @@ def _upgrades(asked: list[str] | None, known: list[str], readers: dict[str, list
     for source in asked:
         if source not in known:
             hint = nearest(source, known) or "this project has no source that needs a pin"
+            if any(source + "#fetch" in labels for labels in readers.values()):
+                raise UsageError(f"{source} reads no source that needs a pin", slug="unknown-source", hint=hint)
             raise UsageError(f"no target names the source `{source}`", slug="unknown-source", hint=hint)
     return asked or known
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -66,11 +67,12 @@ def run(argv: list[str]) -> int:
 
         print(f"tunekit {tunekit.__version__}")
         return 0
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0
     debug = "--debug" in argv
     try:
+        if not argv or argv[0] in ("-h", "--help", "help"):
+            print(usage())
+            sys.stdout.flush()
+            return 0
         code = _dispatch(argv[0], [a for a in argv[1:] if a != "--debug"])
         sys.stdout.flush()
         return code
@@ -113,12 +115,22 @@ _SYSTEM = {
 
 def _of_the_system(error: Exception) -> TunekitError | None:
     """What the operating system refused, by its name."""
-    from tunekit.errors import StoreError
+    from tunekit.errors import StoreError, UsageError
 
+    if isinstance(error, FileNotFoundError) and _nowhere():
+        return UsageError("the folder that this is called in is gone", slug="missing-file", hint="cd to another one")
     if not isinstance(error, OSError) or error.errno not in _SYSTEM:
         return None
     slug, hint = _SYSTEM[error.errno]
     return StoreError(f"{error.filename or 'a file'}: {error.strerror}", slug=slug, hint=hint)
+
+
+def _nowhere() -> bool:
+    """Whether the working directory has been removed."""
+    try:
+        return not os.getcwd()
+    except FileNotFoundError:
+        return True
 
 
 def _disk_full(error: Exception) -> TunekitError | None:

@@ -77,8 +77,21 @@ def _value(value: Any, info: FieldInfo, place: Place, problems: list[Problem]) -
         return msgspec.convert(value, info.type)
     except msgspec.ValidationError as e:
         message = str(e).replace("`$`", "it").replace(" - at it", "")
-        problems.append(place.problem("wrong-type", f"`{info.name}`: {message}", info.name, info.doc))
+        problems.append(place.problem("wrong-type", f"`{info.name}`: {message}", info.name, _way_out(value, info)))
         return _BAD
+
+
+def _way_out(value: Any, info: FieldInfo) -> str:
+    """Of a misspelt word among few, the words; else what the field is for."""
+    words = _words(info.type)
+    return nearest(value, words) if words and isinstance(value, str) else info.doc
+
+
+def _words(hint: Any) -> list[str]:
+    """Those of `Literal["a", "b"]`, also in `Literal[…] | None`."""
+    if typing.get_origin(hint) is typing.Literal:
+        return [word for word in typing.get_args(hint) if isinstance(word, str)]
+    return next((words for a in typing.get_args(hint) if (words := _words(a))), [])
 
 
 def _struct_in(hint: Any) -> type[Spec] | None:

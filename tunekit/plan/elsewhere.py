@@ -80,7 +80,10 @@ class Elsewhere:
         planner, node = self.planner, self.planner.nodes[label]
         record: dict[str, Any] = {}
         if not node.action.source:
-            record = records.lookup(planner.store, node.key) or records.add(planner.store, self.records[node.key])
+            record = planner.results.record(node.key) or {}
+            if not record:  # no attempt here, or none of the promoted bytes
+                records.add(planner.store, self.records[node.key])
+                record = planner.results.record(node.key) or self.records[node.key]
             planner.remember(node)
         node.present = all([planner.presence.present(tree) for tree in (node.outputs or {}).values()])
         node.fetch = False

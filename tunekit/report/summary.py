@@ -134,7 +134,7 @@ class Summary:
         if found or self.planner is None or label not in self.planner.nodes:
             return found or None
         key = self.planner.nodes[label].key
-        return records.lookup(self.planner.store, key) if key else None
+        return self.planner.results.record(key) if key else None
 
     def _figures(self, record: dict[str, Any]) -> list[str]:
         """`loss 2.31 (2.4 → 2.31)` where the last result had another value."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tunekit.build import links
 from tunekit.build.fetching import Fetching, Listener
 from tunekit.plan.elsewhere import Elsewhere
-from tunekit.plan.planner import Planner
+from tunekit.plan.planner import Node, Planner
 from tunekit.store import records
 
 
@@ -32,10 +32,17 @@ def pull(planner: Planner, elsewhere: Elsewhere, labels: list[str], listen: List
     nodes = fetching.all(labels)
     conflicts = _conflicts(planner, elsewhere, [label for label in nodes if label in before])
     came = [label for label, n in nodes.items() if n.key in elsewhere.records and label not in before]
-    missing = {x: "; ".join(map(str, nodes[x].reasons)) or "not in the remote" for x in labels if not nodes[x].present}
+    missing = {x: _why_missing(planner, elsewhere, nodes[x]) for x in labels if not nodes[x].present}
     known = [label for label in came if label not in fetching.fetched and label not in missing]
     fresh = [x for x in labels if nodes[x].present and x not in fetching.fetched]
     return Pulled(list(fetching.fetched), known, fresh, missing, conflicts)
+
+
+def _why_missing(planner: Planner, elsewhere: Elsewhere, node: Node) -> str:
+    promoted, theirs = planner.results.promoted(node.key), elsewhere.records.get(node.key)
+    if promoted and theirs and theirs["outputs"] != promoted.outputs:
+        return f"the remote has attempt {theirs['attempt']}; tunekit.lock promotes {promoted.attempt}, other bytes"
+    return "; ".join(map(str, node.reasons)) or "not in the remote"
 
 
 def _conflicts(planner: Planner, elsewhere: Elsewhere, labels: list[str]) -> dict[str, str]:
@@ -44,7 +51,7 @@ def _conflicts(planner: Planner, elsewhere: Elsewhere, labels: list[str]) -> dic
     theirs = elsewhere.remote.lookup(list(keys.values()))
     found = {}
     for label, key in keys.items():
-        ours, other = records.lookup(planner.store, key), theirs.get(key)
+        ours, other = planner.results.record(key), theirs.get(key)
         if ours and other and ours["outputs"] != other["outputs"]:
             found[label] = f"the remote has attempt {other['attempt']}; attempt {ours['attempt']} of here stays"
     return found

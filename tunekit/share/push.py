@@ -93,7 +93,7 @@ def _why_private(label: str, origin: str) -> str:
 
 def _result(planner: Planner, node: Node, machine: Machine) -> _Leaving | Skipped:
     store = planner.store
-    record = records.lookup(store, node.key) if node.key and node.outputs else None
+    record = planner.results.record(node.key) if node.key and node.outputs else None
     if record is None:
         return Skipped(node.label, "not-here", "it is not built")
     if how := early(record):

@@ -70,7 +70,8 @@ class Folder:
     def _must_be_there(self) -> None:
         if not os.path.isdir(self._base):
             hint = "mount it, or push to it first; `--offline` builds without it"
-            raise RemoteError(f"the remote {self.url} is not a folder", slug="remote-unreachable", hint=hint)
+            what = "is not a folder" if os.path.exists(self._base) else "is not there"
+            raise RemoteError(f"the remote {self.url} {what}", slug="remote-unreachable", hint=hint)
 
     # -- writing -------------------------------------------------------------------------------
 

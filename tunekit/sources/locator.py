@@ -83,6 +83,8 @@ def parse_locator(source: str) -> Locator:
         url, fragment = fs_parts(source)
         return Locator(scheme, url, "", fragment)
     hint = nearest(scheme, [*WORKING, *FILE_SYSTEMS]) if len(scheme) > 1 else _NOW
+    if scheme == "dataset":
+        hint = f'rows of another dataset: `from = ["{source}"]` instead of `source`'
     raise SourceError(f"`{source}`: unknown scheme `{scheme}:`", slug="unknown-scheme", hint=hint)
 
 

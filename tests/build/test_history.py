@@ -1,0 +1,32 @@
+"""The history's newest line of a label, as `read` would find it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunekit.build import history
+
+KEY = "sha256:" + "a" * 64
+LABELS = ["dataset:a", "dataset:a#fetch", "dataset:ab", "run:a"]
+
+
+@given(st.lists(st.sampled_from([*LABELS, "torn", "odd"]), max_size=12), st.booleans())
+def test_last_is_the_last_that_read_finds(tmp_path_factory, written, ends):
+    root = tmp_path_factory.mktemp("project")
+    (root / ".tunekit").mkdir()
+    for i, label in enumerate(written):
+        if label == "torn":
+            with open(history.path(root), "a") as file:
+                file.write('{"label": "dataset:a", "key": \n')
+        elif label == "odd":
+            with open(history.path(root), "a") as file:
+                file.write('{"label": "run:a"}\n')
+        else:
+            history.append(root, label, {"key": KEY, "attempt": str(i), "outputs": {"main": KEY}}, "built")
+    if written and not ends:  # the last write was cut off before its end of line
+        text = history.path(root).read_text()
+        history.path(root).write_text(text[:-1])
+    lines = history.read(root)
+    for label in LABELS:
+        assert history.last(root, label) == next((x for x in reversed(lines) if x["label"] == label), None)
