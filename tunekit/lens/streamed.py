@@ -51,7 +51,7 @@ class StreamReader:
         try:
             (made,) = self._encoder.encode([row], [number])
         except ActionError as e:
-            return Seen([], [], e.message)
+            return Seen([], [], f"the run would stop here: {e.message}")
         flags = [TRAINED if on else MASKED for on in made.labelled]
         for place in made.straddlers:
             flags[place] = STRADDLING

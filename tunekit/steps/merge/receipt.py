@@ -47,8 +47,9 @@ def receipt(base: str, adapter: str, merged: str, dtypes: list[str], by: str, ev
     _untie(exact)
     exact = exact.merge_and_unload()  # type: ignore[operator]
     in_float32 = _difference(wanted, _logits(exact))
-    stored = load_policy(merged, dtype=dtypes[0] if len(dtypes) == 1 else "float32", trainable=False).model
-    weights = _round_as(exact, stored, [DTYPES[name] for name in dtypes], SLACK[by])
+    names = _rounded_to(dtypes)
+    stored = load_policy(merged, dtype=names[0] if len(names) == 1 else "float32", trainable=False).model
+    weights = _round_as(exact, stored, [DTYPES[name] for name in names], SLACK[by])
     of_rounding = _difference(wanted, _logits(exact))
     del exact
     difference = _difference(wanted, _logits(stored.float()))
@@ -74,6 +75,13 @@ def receipt(base: str, adapter: str, merged: str, dtypes: list[str], by: str, ev
             wrong.append(f"{words} base + adapter are: {name} is {measured:.3g}, more than {most:.3g}")
     if wrong:
         raise ActionError("; ".join(wrong), slug="merge-differs")
+
+
+def _rounded_to(dtypes: list[str]) -> list[str]:
+    """What weights may be rounded to. Of a wider float that is float32, in which everything is compared; integers, such
+    as buffers may be, are not rounded."""
+    known = [name for name in dtypes if name in DTYPES]
+    return known if len(known) == len(dtypes) else sorted({*known, "float32"})
 
 
 @torch.no_grad()
