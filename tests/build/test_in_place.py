@@ -107,10 +107,13 @@ def test_a_verb_that_looks_for_its_result_says_where_the_files_lie(streamed: Any
     assert "tunekit build dataset:corpus keeps its rows" in done.err
 
 
-@pytest.mark.parametrize(
-    "words", [["run:stream"], ["dataset:corpus", "--with", "run:stream"], ["run:stream", "--diff"]]
-)
-def test_nothing_of_its_tokens_is_kept_to_look_at(streamed: Any, words: list[str]) -> None:
-    done = streamed.run("inspect", *words)
+@pytest.mark.parametrize("words", [["dataset:corpus", "--with", "run:stream"], ["run:stream"]])
+def test_nothing_of_its_tokens_is_kept_to_compare(streamed: Any, words: list[str]) -> None:
+    done = streamed.run("inspect", *words, "--diff")
     said = "error[streamed]: run:stream makes the tokens of dataset:corpus while it trains, and keeps none"
-    assert done.code == 2 and said in done.err and "tunekit inspect dataset:corpus shows the rows" in done.err
+    assert done.code == 2 and said in done.err and f"tunekit inspect {words[0]} without --diff shows" in done.err
+
+
+def test_its_first_rows_are_shown_by_its_tokenizer_which_must_be_built(streamed: Any) -> None:
+    done = streamed.run("inspect", "run:stream")
+    assert done.code == 2 and "error[not-built]: tokenizer:t has no result" in done.err

@@ -59,6 +59,17 @@ eval_data = ["dataset:chat"]
 streaming = true
 overlong = "split"
 max_steps = 1
+[dataset.long]
+source = "path:long"
+format = "completion"
+[run.mixed]
+method = "sft"
+model = "model:m"
+data = ["dataset:long", { dataset = "dataset:chat", train_on = "all" }, "dataset:never"]
+streaming = true
+overlong = "split"
+sequence_len = 64
+max_steps = 1
 [run.odd]
 method = "sft"
 model = "model:m"
@@ -124,6 +135,9 @@ def write(project) -> None:
     project.rows("chat.jsonl", [{"messages": turns(i), "tag": "even" if i % 2 == 0 else "odd"} for i in range(30)])
     edge = {"segments": [{"text": "wo", "train": False}, {"text": "rd word", "train": True}]}
     project.rows("pieces.jsonl", [edge] * 3)
+    (project.root / "long").mkdir()
+    project.rows("long/a.jsonl", [{"text": f"word {i}" + " word" * (i % 90)} for i in range(700)])
+    project.rows("long/b.jsonl", [{"text": f"Other {i}"} for i in range(700)])
     project.rows("prompts.jsonl", [{"prompt": f"say {i}", "answer": i} for i in range(4)])
     project.rows("numbers.jsonl", [{"n": i} for i in range(3)])
     project.write("ops.py", OPS)
@@ -294,14 +308,70 @@ class TestWithAReader:
         assert found["reader"] == "eval:loss" and found["tokens"]["rows"] == 29
 
     def test_of_a_stream_what_it_scores_is_shown(self, built):
-        (found,) = as_json(built, "run:stream", "--limit", "1")["datasets"]
-        assert found["subject"]["label"] == "dataset:chat" and found["tokens"]["rows"] == 29
-        said = "dataset:pieces: tokens are made while it trains, and not kept"
+        kept, found = as_json(built, "run:stream", "--limit", "1")["datasets"]
+        assert kept["subject"]["label"] == "dataset:chat" and kept["tokens"]["rows"] == 29
+        assert found["subject"]["label"] == "dataset:pieces" and found["tokens"]["rows"] == 3
+        said = "tokens are made while run:stream trains, and not kept"
         assert said in looked(built, "run:stream") and said not in looked(built, "dataset:chat", "--with", "run:stream")
-        err = failed(built.run("inspect", "dataset:pieces", "--with", "run:stream"), "streamed")
-        assert "tunekit inspect dataset:pieces shows the rows; --with an eval of it" in err
         err = failed(built.run("inspect", "dataset:odd", "--with", "run:stream"), "not-read")
         assert "it reads dataset:chat, dataset:pieces" in err
+
+    def test_streamed_rows_have_the_tokens_and_masks_that_a_run_which_keeps_them_has(self, built):
+        """The oracles are the artifacts of run:sft and eval:loss."""
+        (kept,) = as_json(built, "dataset:pieces", "--with", "run:sft")["datasets"]
+        (found,) = as_json(built, "dataset:pieces", "--with", "run:stream")["datasets"]
+        assert found["samples"] == kept["samples"] and len(found["samples"]) == 3
+        assert found["tokens"]["labelled"] == kept["tokens"]["labelled"] > 0
+        assert found["subject"]["whole"] and found["digest"].startswith("sha256:")
+        (kept,) = as_json(built, "dataset:chat", "--with", "run:sft", "--limit", "30")["datasets"]
+        (found,) = as_json(built, "dataset:never", "--with", "run:mixed", "--limit", "30")["datasets"]
+        assert [{**s, "left_out": ""} for s in found["samples"]] == [{**s, "left_out": ""} for s in kept["samples"]]
+        assert [s["row"] for s in found["samples"] if s["left_out"]] == [7]
+        assert found["template"] == kept["template"]
+
+    def test_streamed_rows_that_are_built_first_have_the_masks_of_the_run(self, built):
+        (found,) = as_json(built, "dataset:chat", "--with", "run:mixed", "--row", "3")["datasets"]
+        (sample,) = found["samples"]
+        assert sample["trained"] == sample["tokens"] and sample["fields"]["tag"] == "odd"
+
+    def test_of_a_stream_the_first_rows_are_read_and_no_more(self, built):
+        """A broken file behind them is never met; nothing is written, and no code runs."""
+        file = built.root / "long" / "c.jsonl"
+        file.write_text("no row\n")
+        (built.root / "ran").unlink(missing_ok=True)
+        tree = sorted(p for p in built.store.rglob("*"))
+        try:
+            out = looked(built, "dataset:long", "--with", "run:mixed", "--limit", "2")
+        finally:
+            file.unlink()
+        assert "rows      1,000: the first ones, a sample" in re.sub(r" {2,}", "      ", out)
+        assert "at most 1,000 or 4.2 MB; the run mixes, cuts and packs them" in re.sub(r"\s+", " ", out)
+        assert re.findall(r"^row (\d+) +\d+ tokens, \d+ trained", out, re.M) == ["0", "500"] and "⟦" in out
+        assert re.search(r"too long +\d+ rows \(sequence_len = 64", out)
+        assert sorted(p for p in built.store.rglob("*")) == tree and not (built.root / "ran").exists()
+
+    def test_streamed_rows_by_number_and_by_text(self, built):
+        what = ("dataset:long", "--with", "run:mixed")
+        out = looked(built, *what, "--row", "999", "--row", "2")
+        assert re.findall(r"^row (\d+)", out, re.M) == ["2", "999"] and "Other 299" in out
+        err = failed(built.run("inspect", *what, "--row", "1000"), "beyond-sample")
+        assert "rows 0 to 999 are looked at" in err and "tunekit inspect dataset:long --row 1000" in err
+        failed(built.run("inspect", "dataset:pieces", "--with", "run:stream", "--row", "3"), "no-such-row")
+        (found,) = as_json(built, *what, "--grep", "other", "-i", "--limit", "2")["datasets"]
+        assert [s["row"] for s in found["samples"]] == [700, 701]
+        assert found["searched"] == {"rows": 1000, "found": 2, "stopped": True}
+        (found,) = as_json(built, *what, "--grep", "other")["datasets"]
+        assert found["samples"] == [] and not found["searched"]["stopped"]
+
+    def test_a_page_of_a_stream(self, built, tmp_path):
+        looked(built, "dataset:long", "--with", "run:mixed", "--html", str(tmp_path / "page.html"))
+        page = (tmp_path / "page.html").read_text()
+        assert "the first ones, a sample" in page and page.count("not kept") == 1
+
+    def test_a_stream_is_not_read_to_its_end(self, built):
+        err = failed(built.run("inspect", "dataset:long", "--with", "run:mixed", "--all"), "streamed")
+        assert "--all would read it to its end" in err
+        failed(built.run("inspect", "run:mixed", "--diff"), "streamed")
 
     def test_prompts_are_shown_as_the_template_prints_them(self, built):
         """The weights are not built: the tokenizer is that which they will carry."""

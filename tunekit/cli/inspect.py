@@ -25,8 +25,9 @@ def parser() -> argparse.ArgumentParser:
         "inspect",
         "Look into the rows of a dataset: columns, lengths, ledger, samples. With a run or\n"
         "an eval: the tokens that it reads, as its chat template prints them, and which of\n"
-        "them are trained. Builds nothing, runs no code of the project. A stale target is\n"
-        "shown as it was last built, and says so. More: tunekit docs inspect",
+        "them are trained; where the run streams, of the first rows. Builds nothing, runs no\n"
+        "code of the project. A stale target is shown as it was last built, and says so.\n"
+        "More: tunekit docs inspect",
         "tunekit inspect dataset:chat\n"
         "tunekit inspect dataset:chat --with run:sft   (trained: in colour, or in ⟦…⟧)\n"
         "tunekit inspect run:sft --html page.html      (all that the run reads)\n"
@@ -60,6 +61,10 @@ def run(args: argparse.Namespace) -> int:
     if args.row and len(after) > 1:
         hint = f"tunekit inspect {after[0].subject.label} --with {args.label} --row {args.row[0]}"
         raise UsageError(f"{args.label} reads {len(after)} datasets, and --row is of one", hint=hint)
+    streamed = [one.subject.label for one in after if one.subject.streamed]
+    if args.all and streamed:
+        hint = f"without --all its first rows are looked at; tunekit inspect {streamed[0]} --all is of a built dataset"
+        raise UsageError(f"{streamed[0]} is streamed: --all would read it to its end", slug="streamed", hint=hint)
     limit = args.limit if args.limit is not None else _LIMIT_OF_A_PAGE if args.html else _LIMIT
     question = Question(
         subjects=[one.subject for one in after],

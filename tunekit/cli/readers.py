@@ -38,16 +38,20 @@ def tokens_of(reader: Found) -> str:
 
 
 def check_read(planner: Planner, reader: Found, dataset: str) -> None:
-    """UsageError `not-read` or `streamed`, before anything is said of what is built."""
-    kept, streamed = _kept(planner, reader), _streamed(reader.node.action)
-    if streamed and (dataset in streamed or not kept) and dataset not in kept:
-        which = dataset or streamed[0]
-        message = f"{reader.label} makes the tokens of {', '.join(streamed)} while it trains, and keeps none"
-        hint = f"tunekit inspect {which} shows the rows; --with an eval of it, or a run that does not stream, the masks"
-        raise UsageError(message, slug="streamed", hint=hint)
-    if dataset and dataset not in kept:
+    """UsageError `not-read`, before anything is said of what is built."""
+    kept, streamed = _kept(planner, reader), streamed_by(reader.node.action)
+    if dataset and dataset not in (*kept, *streamed):
         hint = f"it reads {', '.join(dict.fromkeys([*kept, *streamed])) or 'no dataset'}"
         raise UsageError(f"{reader.label} does not read {dataset}", slug="not-read", hint=hint)
+
+
+def check_kept(planner: Planner, reader: Found, dataset: str) -> None:
+    """UsageError `streamed` where nothing is kept that could be compared."""
+    kept, streamed = _kept(planner, reader), streamed_by(reader.node.action)
+    if streamed and (dataset in streamed or not kept) and dataset not in kept:
+        message = f"{reader.label} makes the tokens of {', '.join(streamed)} while it trains, and keeps none"
+        hint = f"tunekit inspect {dataset or reader.label} without --diff shows what its first rows become"
+        raise UsageError(message, slug="streamed", hint=hint)
 
 
 def _kept(planner: Planner, reader: Found) -> list[str]:
@@ -59,31 +63,28 @@ def _kept(planner: Planner, reader: Found) -> list[str]:
     return [edge.action for edge in action.inputs.get("data", [])]
 
 
-def _streamed(action: Action) -> list[str]:
+def streamed_by(action: Action) -> list[str]:
     """The datasets of which the reader makes tokens as it goes."""
     edges = action.inputs.get("data", []) if action.spec.get("streaming") else []
     return list(dict.fromkeys(edge.action.partition("#")[0] for edge in edges))
 
 
 def with_reader(planner: Planner, reader: Found, dataset: str) -> list[Shown]:
-    """The datasets that a run or an eval reads, or the one. UsageError `not-read`, `not-built`."""
+    """The datasets that a run or an eval reads, or the one; none of a stream. UsageError `not-read`, `not-built`."""
     check_read(planner, reader, dataset)
+    kept = _kept(planner, reader)
+    if streamed_by(reader.node.action) and (not kept or (dataset and dataset not in kept)):
+        return []
     tokens = tokens_of(reader)
     if not tokens:
         return _as_they_are(planner, reader, dataset)
     found = find(planner, tokens)
     record = need_record(found)
-    made = of_tokens(planner, reader, record, dataset, earlier(found, record) + _not_shown(reader, dataset))
+    made = of_tokens(planner, reader, record, dataset, earlier(found, record))
     if not made:
         message = f"{tokens} was built before {reader.label} read {dataset}"
         raise UsageError(message, slug="not-built", hint=f"tunekit build {tokens}")
     return made
-
-
-def _not_shown(reader: Found, dataset: str) -> list[str]:
-    """A remark, if all that the reader reads is asked for, and some of it is a stream."""
-    streamed = [] if dataset else _streamed(reader.node.action)
-    return [f"{', '.join(streamed)}: tokens are made while it trains, and not kept"] if streamed else []
 
 
 def of_tokens(
@@ -93,7 +94,7 @@ def of_tokens(
     made = folder(planner, record["label"], record["outputs"]["main"])
     (tokenizer,) = record["inputs"]["tokenizer"]
     words = folder(planner, tokenizer["label"], tokenizer["digest"])
-    longest, bound = _bound(reader.node.action)
+    longest, bound = bound_of(reader.node.action)
     out = []
     for item, data in enumerate(record["inputs"]["data"]):
         label, digest = data["label"], data["digest"]
@@ -118,8 +119,8 @@ def _recipe(image: dict[str, Any], item: int) -> str:
 def _as_they_are(planner: Planner, reader: Found, dataset: str) -> list[Shown]:
     """Rows of a reader without tokens (GRPO, an eval with a scorer), with the tokenizer of its base."""
     inputs = reader.node.action.inputs
-    words = _tokenizer(planner, inputs["base"][0])
-    longest, bound = _bound(reader.node.action)
+    words = tokenizer_of(planner, inputs["base"][0])
+    longest, bound = bound_of(reader.node.action)
     out = []
     for edge in inputs.get("data", []):
         if dataset not in ("", edge.action):
@@ -132,7 +133,7 @@ def _as_they_are(planner: Planner, reader: Found, dataset: str) -> list[Shown]:
     return out
 
 
-def _tokenizer(planner: Planner, edge: Edge) -> str:
+def tokenizer_of(planner: Planner, edge: Edge) -> str:
     """The tokenizer of a policy: weights carry a copy, so where they are not built, that of what they are made of.
 
     UsageError `not-built`.
@@ -182,7 +183,7 @@ def _ledger_of_reader(reader: Found, dataset: str) -> dict[str, Any]:
     return {reader.label: {k: v for k, v in counts[0].items() if k != "dataset"}} if counts else {}
 
 
-def _bound(action: Action) -> tuple[int, str]:
+def bound_of(action: Action) -> tuple[int, str]:
     """The longest sequence and its setting in words; 0 where the reader has no such bound."""
     from tunekit.kinds import kind_of
     from tunekit.spec import fields_of

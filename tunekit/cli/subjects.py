@@ -7,6 +7,7 @@ from typing import Any
 from tunekit.cli.readers import (
     READERS,
     Shown,
+    check_kept,
     check_read,
     earlier,
     folder,
@@ -17,6 +18,7 @@ from tunekit.cli.readers import (
     with_reader,
 )
 from tunekit.cli.reading import Found, attempt_of, find, lines_of, need_record
+from tunekit.cli.streams import of_stream
 from tunekit.errors import UsageError
 from tunekit.label import parse_label
 from tunekit.plan.planner import Planner
@@ -28,7 +30,8 @@ def shown(planner: Planner, target: str, reader: str) -> tuple[list[Shown], list
     `missing-artifact`."""
     dataset, reader = _roles(target, reader)
     if reader:
-        return [], with_reader(planner, find(planner, reader), dataset)
+        found = find(planner, reader)
+        return [], [*with_reader(planner, found, dataset), *of_stream(planner, found, dataset)]
     found = find(planner, dataset)
     record = need_record(found)
     return [], [_alone(planner, record, earlier(found, record))]
@@ -46,6 +49,7 @@ def compared(planner: Planner, target: str, reader: str) -> tuple[list[Shown], l
         return [was], [_changed(was, now)]
     found = find(planner, reader)
     check_read(planner, found, dataset)
+    check_kept(planner, found, dataset)
     tokens = tokens_of(found)
     if not tokens:
         raise UsageError(

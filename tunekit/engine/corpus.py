@@ -107,7 +107,7 @@ def file_shards(source: Input, warn: Warn) -> tuple[list[Shard], str]:
     """
     reading = source.reading
     encoding = reading["encoding"]
-    files = data_files(Path(source.path), reading["reader"], reading["split"], warn)
+    files = data_files(Path(source.path), reading["reader"], reading["split"], warn, reading.get("files"))
     compare_columns(files, warn, encoding)
     choice = _choice(source, files, warn)
     make = choice.maker()

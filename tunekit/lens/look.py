@@ -10,10 +10,11 @@ import numpy as np
 
 from tunekit.data.columns import Row
 from tunekit.data.rowset import Dataset, open_dataset
+from tunekit.lens import streamed
 from tunekit.lens.columns import Columns
 from tunekit.lens.fields import CHARACTERS, Cutter
-from tunekit.lens.pieces import TRAINED, window
-from tunekit.lens.reader import Reader
+from tunekit.lens.pieces import TRAINED, Decoder, window
+from tunekit.lens.reader import Reader, Seen
 from tunekit.lens.rows import Places, asked, evenly, rows_of, slabs
 from tunekit.lens.search import search
 from tunekit.lens.spread import Spread
@@ -30,6 +31,9 @@ Answer = dict[str, Any]
 
 def look(question: Question, subject: Subject) -> Iterator[Answer]:
     """The answers to a question of one subject, in the order in which they are shown. Raises ActionError."""
+    if subject.streamed:
+        yield from _streamed(question, subject)
+        return
     dataset = open_dataset(subject.dataset)
     wanted = asked(dataset, subject.label, question.rows)
     yield {
@@ -50,6 +54,28 @@ def look(question: Question, subject: Subject) -> Iterator[Answer]:
     numbers = evenly(dataset.rows, None if question.every else LOOKED)
     yield from _statistics(dataset, reader, numbers, subject.longest)
     yield from _samples(question, reader, rows_of(dataset, evenly(dataset.rows, question.limit)))
+
+
+def _streamed(question: Question, subject: Subject) -> Iterator[Answer]:
+    """The first rows of what a run tokenizes as it goes."""
+    sample = streamed.first_rows(subject)
+    numbers = streamed.numbers_of(question, subject, sample)
+    reader = streamed.StreamReader(subject, sample.form)
+    count = len(sample.rows)
+    yield {"type": "subject", "label": subject.label, "form": sample.form, "rows": count, "whole": sample.whole}
+    if not question.rows and not question.grep:
+        yield {"type": "tokens", **streamed.statistics(reader, sample.rows, subject.longest)}
+        if reader.template:
+            yield {"type": "template", "text": reader.template}
+    shown = numbers[: question.limit] if question.grep else numbers
+    for number in shown:
+        cutter = Cutter(None if question.full else CHARACTERS, question.grep)
+        row = sample.rows[number]
+        answer = {"type": "sample", "row": number, "fields": cutter.plain(row)}
+        answer |= _tokens(question, cutter, reader.decoder, reader.seen(number, row))
+        yield answer | {"cut": cutter.cut}
+    if question.grep:
+        yield {"type": "searched", "rows": count, "found": len(shown), "stopped": len(shown) < len(numbers)}
 
 
 def _statistics(dataset: Dataset, reader: Reader | None, numbers: Places, longest: int) -> Iterator[Answer]:
@@ -97,19 +123,23 @@ def _sample(question: Question, reader: Reader | None, number: int, row: Row, st
     cutter = Cutter(None if question.full else CHARACTERS, question.grep)
     answer = {"type": "sample", "row": number, "fields": cutter.plain(row)}
     if reader is not None and (reader.tokens is not None or reader.prompts):
-        seen = reader.seen(number, row, stored)
-        pieces = reader.decoder.pieces(seen.ids, seen.flags)
-        shown, before, behind = window(pieces, len(seen.ids) if question.full else TOKENS, question.grep)
-        answer |= {
-            "pieces": shown,
-            "tokens": len(seen.ids),
-            "trained": seen.flags.count(TRAINED),
-            "skipped": [before, behind],
-            "left_out": seen.left_out,
-            "notes": seen.notes,
-        }
-        cutter.cut = cutter.cut or bool(before or behind)
+        answer |= _tokens(question, cutter, reader.decoder, reader.seen(number, row, stored))
     return answer | {"cut": cutter.cut}
+
+
+def _tokens(question: Question, cutter: Cutter, decoder: Decoder, seen: Seen) -> Answer:
+    """What a sample says of its tokens."""
+    pieces = decoder.pieces(seen.ids, seen.flags)
+    shown, before, behind = window(pieces, len(seen.ids) if question.full else TOKENS, question.grep)
+    cutter.cut = cutter.cut or bool(before or behind)
+    return {
+        "pieces": shown,
+        "tokens": len(seen.ids),
+        "trained": seen.flags.count(TRAINED),
+        "skipped": [before, behind],
+        "left_out": seen.left_out,
+        "notes": seen.notes,
+    }
 
 
 def _searched(question: Question, subject: Subject, dataset: Dataset, reader: Reader | None) -> Iterator[Answer]:

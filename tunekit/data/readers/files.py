@@ -35,14 +35,18 @@ _ABOUT = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state
 _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<rest>.*)")
 
 
-def data_files(root: Path, reader: str, split: str, warn: Warn) -> list[tuple[str, Path, str]]:
-    """`(relative name, path, reader)` of the files to read below `root` (or `root` itself), sorted by name.
+def data_files(
+    root: Path, reader: str, split: str, warn: Warn, known: dict[str, str] | None = None
+) -> list[tuple[str, Path, str]]:
+    """`(relative name, path, reader)` of the files to read below `root` (or `root` itself), sorted by name. `known`:
+    name → path of files that are not below a folder.
 
     `auto` takes the one kind of data that is there and warns about files that it leaves out; `split` keeps the files
     whose name or folder says it. Warns of shards that are missing. Raises ActionError (`no-data-files`, `mixed-files`,
     `unknown-split`).
     """
-    names = [root.name] if root.is_file() else _names_below(root)
+    alone = known is None and root.is_file()
+    names = sorted(known) if known is not None else [root.name] if alone else _names_below(root)
     if split:
         names = _of_split(names, split)
     if reader not in TEXTS and reader != "json":
@@ -56,11 +60,11 @@ def data_files(root: Path, reader: str, split: str, warn: Warn) -> list[tuple[st
     left_out = [name for name in names if kinds[name] != found[0]]
     if left_out:
         warn("files-left-out", f"not {found[0]}, left out: {', '.join(left_out[:10])} ({len(left_out)} files)")
-    base = root.parent if root.is_file() else root
+    base = root.parent if alone else root
     data = [name for name in names if kinds[name] == found[0]]
-    if not root.is_file():
+    if not alone:
         _look_for_shards(data, warn)
-    return [(name, base / name, found[0]) for name in data]
+    return [(name, Path(known[name]) if known is not None else base / name, found[0]) for name in data]
 
 
 def _names_below(root: Path) -> list[str]:

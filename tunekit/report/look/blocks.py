@@ -94,6 +94,7 @@ def blocks(answer: dict[str, Any], head: Head, rows: int) -> Iterator[Block]:
     if kind == "subject":
         yield Title(head.title, top=True)
         more = f" in {plural(answer['chunks'], 'chunk')} ({size(answer['bytes'])})" if "chunks" in answer else ""
+        more += "" if answer.get("whole", True) else ": the first ones, a sample"
         digests = " → ".join(short(digest) for digest in dict.fromkeys((head.before, head.digest)) if digest)
         facts = [("form", answer["form"]), ("rows", count(answer["rows"]) + more), ("artifact", digests)]
         yield Grid([*facts, *(("note", remark) for remark in head.remarks)])

@@ -7,24 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 
 from tunekit.engine import weights
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.loading import DTYPES, load_policy
 from tunekit.engine.saving import cleaned, copy_json, copy_tokenizer, save_model, write_json
-from tunekit.errors import ActionError
 from tunekit.protocol import Events, Request
 from tunekit.steps.merge.lora import not_streamable, plan
+from tunekit.steps.merge.receipt import receipt
 from tunekit.steps.merge.spec import Merge
-
-_SEQUENCES, _LENGTH = 3, 16
 
 
 def run(request: Request, events: Events) -> dict[str, str]:
     """Inputs: `base`, `adapter`. Output: main, a whole model with the base's tokenizer.
 
-    Raises ActionError: `merge-differs` where the logits are off, and those of planning, loading and saving.
+    Raises ActionError: `merge-differs` where weights or logits are off, and those of planning, loading and saving.
     """
     spec = msgspec.convert(request.spec, Merge)
     make_deterministic(0)
@@ -38,8 +35,9 @@ def run(request: Request, events: Events) -> dict[str, str]:
     else:
         _streamed(base, adapter, out, spec)
     dtypes = sorted({str(s.dtype).removeprefix("torch.") for s in weights.slots_of(out).values()})
-    events.effective(merged_by="peft" if reason else "stream", reason=reason, dtype=dtypes)
-    _receipt(base, adapter, str(out), dtypes, events)
+    by = "peft" if reason else "stream"
+    events.effective(merged_by=by, reason=reason, dtype=dtypes)
+    receipt(base, adapter, str(out), dtypes, by, events)
     return {"main": "main"}
 
 
@@ -73,30 +71,3 @@ def stored_dtype(base: str) -> str:
             name = str(slot.dtype).removeprefix("torch.")
             sizes[name] = sizes.get(name, 0) + slot.nbytes
     return max(sizes, key=lambda name: sizes[name])
-
-
-def _receipt(base: str, adapter: str, merged: str, dtypes: list[str], events: Events) -> None:
-    """Both policies compute in float32, one after the other, so that only the stored rounding is compared."""
-    bound = 1e-3 if dtypes == ["float32"] else 5e-2
-    before, after = _logits(base, adapter), _logits(merged, None)
-    difference = float((before - after).abs().max())
-    passed = difference <= bound  # False for a NaN
-    events.effective(summary={"max_logit_difference": difference})
-    events.gate("max_logit_difference", passed, difference, f"<= {bound:g}")
-    if not passed:
-        raise ActionError(
-            f"the merged model's logits differ from base + adapter by {difference:.3g}, more than {bound:g}",
-            slug="merge-differs",
-        )
-
-
-@torch.no_grad()
-def _logits(base: str, adapter: str | None) -> torch.Tensor:
-    """[3, 16, vocabulary] logits on fixed random tokens."""
-    loaded = load_policy(base, adapter, dtype="float32", trainable=False)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    size = loaded.base.config.get_text_config().vocab_size
-    ids = torch.randint(size, (_SEQUENCES, _LENGTH), generator=torch.Generator().manual_seed(0))
-    model: Any = loaded.model.to(device)  # type: ignore[arg-type]
-    logits_BTV: torch.Tensor = model(input_ids=ids.to(device), use_cache=False).logits
-    return logits_BTV.float().cpu()
