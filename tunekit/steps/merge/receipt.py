@@ -55,24 +55,25 @@ def receipt(base: str, adapter: str, merged: str, dtypes: list[str], by: str, ev
     difference = _difference(wanted, _logits(stored.float()))
     accuracy = _EXACT * float(wanted.abs().max())
     bound = accuracy + _ROUNDINGS * of_rounding
-    summary = {
-        "max_logit_difference": difference,
+    measured = {
         "rounding_logit_difference": of_rounding,
         "float32_logit_difference": in_float32,
         "weight_difference": weights.off,
+        "worst_tensor": weights.tensor,
+        "bounds": {"max_logit_difference": bound, "float32_logit_difference": accuracy, "weight_difference": 1.0},
     }
-    events.effective(summary=summary, receipt={"logits": bound, "float32_logits": accuracy, "tensor": weights.tensor})
+    events.effective(summary={"max_logit_difference": difference}, receipt=measured)
     checks = [
         ("float32_logit_difference", in_float32, accuracy, "PEFT's merge in float32 does not compute what"),
         ("weight_difference", weights.off, 1.0, f"{weights.tensor} is not the rounded sum of what"),
         ("max_logit_difference", difference, bound, "the merged model's logits differ from what"),
     ]
     wrong = []
-    for name, measured, most, words in checks:
-        passed = measured <= most  # False for a NaN
-        events.gate(name, passed, measured, f"<= {most:.3g}")
+    for name, found, most, words in checks:
+        passed = found <= most  # False for a NaN
+        events.gate(name, passed, found, f"<= {most:.3g}")
         if not passed:
-            wrong.append(f"{words} base + adapter are: {name} is {measured:.3g}, more than {most:.3g}")
+            wrong.append(f"{words} base + adapter are: {name} is {found:.3g}, more than {most:.3g}")
     if wrong:
         raise ActionError("; ".join(wrong), slug="merge-differs")
 
