@@ -151,6 +151,12 @@ def test_a_build_of_its_code_is_refused(trap):
     project, trapped = trap
     done = call(project, "build", "dataset:a")
     assert done.returncode == 6 and "m.py" in done.stderr and not trapped.exists()
+
+
+@pytest.mark.torch
+def test_a_model_of_a_stranger_is_refused_by_its_worker(trap):
+    """Code that comes with a model, and a pickle that nothing safer stands beside."""
+    project, trapped = trap
     done = call(project, "build", "model:m")
     assert done.returncode == 1 and "remote-code" in done.stderr and not trapped.exists()
     (project.root / "model" / "model.safetensors").unlink()
