@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import msgspec
@@ -52,6 +53,10 @@ def json_schema(name: str) -> dict[str, Any]:
 
 
 def _open(value: Any) -> Any:
+    """Without the ban on further keys; docstrings lose their indentation here (Python 3.13 does it by itself)."""
     if isinstance(value, dict):
-        return {k: _open(v) for k, v in value.items() if (k, v) != ("additionalProperties", False)}
+        body = {k: _open(v) for k, v in value.items() if (k, v) != ("additionalProperties", False)}
+        if isinstance(text := body.get("description"), str):
+            body["description"] = inspect.cleandoc(text)
+        return body
     return [_open(v) for v in value] if isinstance(value, list) else value
