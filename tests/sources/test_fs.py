@@ -11,10 +11,11 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+from sourced import Sourced
 
 from tunekit.errors import SourceError
 from tunekit.hashing import sha256_bytes
-from tunekit.sources.registry import materialise, resolve
+from tunekit.sources.registry import resolve
 
 FILES = {
     "/b/d/a.jsonl": b"a\n",
@@ -96,31 +97,7 @@ def place(tmp_path, monkeypatch):
         monkeypatch.setattr(Flaky, name, [])
     monkeypatch.setattr(Flaky, "changes", {})
 
-    class Place:
-        cache = tmp_path / "cache"
-        told: list[tuple[int, int, str]] = []
-
-        def lock(self, source: str, **more):
-            tell = lambda *at: self.told.append(at)  # noqa: E731
-            return resolve(source, root=tmp_path, cache=self.cache, progress=tell, **more)
-
-        def write(self, block, **more) -> dict[str, bytes]:
-            out = tmp_path / f"out{len(list(tmp_path.glob('out*')))}"
-            materialise(block, out, root=tmp_path, cache=self.cache, **more)
-            return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
-
-        def forget(self) -> None:
-            for file in self.cache.rglob("*"):
-                if file.is_file():
-                    file.unlink()
-
-        def refused(self, source: str, **more) -> SourceError:
-            with pytest.raises(SourceError) as caught:
-                self.lock(source, **more)
-            assert caught.value.hint
-            return caught.value
-
-    found = Place()
+    found = Sourced(tmp_path)
     found.waits = waits
     return found
 

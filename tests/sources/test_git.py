@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 from git_server import CLEAN, GitServer, Repo
+from sourced import Sourced
 
 from tunekit.errors import SourceError
 from tunekit.hashing import sha256_bytes
-from tunekit.sources.registry import materialise, resolve
 
 FILES = {
     "README.md": "hello\n",
@@ -50,29 +50,15 @@ def server(tmp_path, monkeypatch):
 
 @pytest.fixture
 def place(server, tmp_path):
-    class Place:
-        cache = tmp_path / "cache"
+    class Place(Sourced):
         repo = Repo(tmp_path / "served/n.git")
         url = server.base + "/n.git"
         config = tmp_path / "home/config"
-        told: list[tuple[int, int, str]] = []
 
-        def lock(self, tail: str = "", **more):
-            tell = lambda *at: self.told.append(at)  # noqa: E731
-            return resolve("git:" + self.url + tail, root=tmp_path, cache=self.cache, progress=tell, **more)
+        def whole(self, text: str) -> str:
+            return "git:" + self.url + text
 
-        def write(self, block, **more) -> dict[str, bytes]:
-            out = tmp_path / f"out{len(list(tmp_path.glob('out*')))}"
-            materialise(block, out, root=tmp_path, cache=self.cache, **more)
-            return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
-
-        def refused(self, tail: str = "", **more) -> SourceError:
-            with pytest.raises(SourceError) as caught:
-                self.lock(tail, **more)
-            assert caught.value.hint
-            return caught.value
-
-    found = Place()
+    found = Place(tmp_path)
     found.first = found.repo.commit(FILES)
     return found
 

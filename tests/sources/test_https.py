@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sourced import Sourced
 
 from tunekit.errors import SourceError
 from tunekit.hashing import sha256_bytes
-from tunekit.sources.registry import materialise, resolve
 
 ROWS = b"".join(b'{"text": "row %d"}\n' % i for i in range(20_000))
 
@@ -26,31 +26,13 @@ ROWS = b"".join(b'{"text": "row %d"}\n' % i for i in range(20_000))
 def place(web, tmp_path):
     web.files["/d/rows.jsonl"] = ROWS
 
-    class Place:
-        cache = tmp_path / "cache"
+    class Place(Sourced):
         source = web.base + "/d/rows.jsonl"
-        told: list[tuple[int, int, str]] = []
 
-        def lock(self, source: str = "", **more):
-            tell = lambda *at: self.told.append(at)  # noqa: E731
-            return resolve(source or self.source, root=tmp_path, cache=self.cache, progress=tell, **more)
+        def whole(self, text: str) -> str:
+            return text or self.source
 
-        def write(self, block, **more) -> dict[str, bytes]:
-            out = tmp_path / f"out{len(list(tmp_path.glob('out*')))}"
-            materialise(block, out, root=tmp_path, cache=self.cache, **more)
-            return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
-
-        def forget(self) -> None:
-            for file in self.cache.rglob("*"):
-                if file.is_file():
-                    file.unlink()
-
-        def refused(self, source: str = "", **more) -> SourceError:
-            with pytest.raises(SourceError) as caught:
-                self.lock(source, **more)
-            return caught.value
-
-    return Place()
+    return Place(tmp_path)
 
 
 def test_pin_and_write(place, web):

@@ -44,14 +44,14 @@ def _write(args: argparse.Namespace) -> int:
     from tunekit.cli.reading import read_planner
     from tunekit.report.figures import size
     from tunekit.share.bundle import Choice, write
+    from tunekit.share.private import because
 
     target = Path(args.output).absolute()
     if not target.parent.is_dir():
         raise UsageError(f"there is no folder {target.parent}", slug="missing-file")
     made = write(read_planner(args), args.words, target, Choice(args.thin, args.logs))
     for label, origin in made.left_out.items():
-        why = "private" if label == origin else f"it needs {origin}, which is private"
-        print(f"left out: {label} ({why})", file=sys.stderr)
+        print(f"left out: {label} (it {because(label, origin)})", file=sys.stderr)
     if args.json:
         print_json("bundle", {"file": str(target), **made._asdict()})
         return 0

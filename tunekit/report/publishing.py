@@ -11,7 +11,7 @@ from tunekit.plan.planner import Planner
 from tunekit.report.card import card
 from tunekit.report.export import ADAPTER_CONFIG
 from tunekit.share.bundle_words import in_own_words
-from tunekit.share.private import private_labels
+from tunekit.share.private import because, private_labels
 from tunekit.share.publish import Files
 from tunekit.share.remote_record import Machine
 from tunekit.store import artifacts
@@ -23,9 +23,8 @@ def files_to_publish(planner: Planner, label: str, record: dict[str, Any], diges
     """Name → bytes or object. UsageError `private`, `not-publishable`; StoreError `missing-artifact`."""
     hidden = private_labels(planner.graph, [label])
     if label in hidden:
-        why = "is private" if hidden[label] == label else f"comes from {hidden[label]}, which is private"
         hint = "`private = false` in its own table says that it may leave"
-        raise UsageError(f"not published: {label} {why}", slug="private", hint=hint)
+        raise UsageError(f"not published: {label} {because(label, hidden[label])}", slug="private", hint=hint)
     if record["kind"] not in _KINDS and not record["kind"].startswith("run."):
         hint = "models, runs, merges and tokenizers are; `tunekit bundle` carries everything"
         raise UsageError(f"not published: {label} is no model", slug="not-publishable", hint=hint)

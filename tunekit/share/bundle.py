@@ -28,7 +28,7 @@ from tunekit.plan.project import open_planner, wanted
 from tunekit.share.bundle_archive import FIRST, SCHEMA, Member, suffix_of, write_archive
 from tunekit.share.bundle_project import Files, project_files
 from tunekit.share.bundle_words import in_own_words
-from tunekit.share.private import private_labels
+from tunekit.share.private import because, private_labels
 from tunekit.share.remote_record import Machine, Unfit, outgoing
 from tunekit.store import artifacts, records
 from tunekit.store.artifacts import Entry
@@ -85,12 +85,12 @@ def _leaving(planner: Planner, request: list[str]) -> tuple[list[str], dict[str,
         if origin:
             reasons[label] = origin
     if request and reasons:
-        told = "; ".join(f"{label} {_because(label, origin)}" for label, origin in reasons.items())
+        told = "; ".join(f"{label} {because(label, origin)}" for label, origin in reasons.items())
         hint = "private results stay here (docs/bundle.md); `tunekit export` writes one for yourself"
         raise UsageError(f"not bundled: {told}", slug="private", hint=hint)
     labels = [label for label in labels if label not in reasons]
     if not labels:
-        told = ", ".join(f"{label} {_because(label, origin)}" for label, origin in reasons.items())
+        told = ", ".join(f"{label} {because(label, origin)}" for label, origin in reasons.items())
         raise UsageError(f"nothing is left to bundle: {told}", slug="nothing-to-bundle", hint="name other labels")
     nodes = planner.plan(labels)
     stale = [label for label in labels if nodes[label].state != FRESH or not nodes[label].present]
@@ -98,10 +98,6 @@ def _leaving(planner: Planner, request: list[str]) -> tuple[list[str], dict[str,
         hint = "tunekit build " + " ".join(stale)
         raise UsageError(f"not built as declared now: {', '.join(stale)}", slug="not-built", hint=hint)
     return labels, reasons
-
-
-def _because(label: str, origin: str) -> str:
-    return "is private" if label.partition("#")[0] == origin else f"needs {origin}, which is private"
 
 
 # -- the project's part --------------------------------------------------------------------------

@@ -28,3 +28,8 @@ def private_labels(graph: Graph, labels: list[str]) -> dict[str, str]:
             if origin:
                 found[label] = origin
     return found
+
+
+def because(label: str, origin: str) -> str:
+    """Why a label of `private_labels` stays here, as it is said after its name."""
+    return "is private" if label.partition("#")[0] == origin else f"needs {origin}, which is private"

@@ -14,13 +14,12 @@ from tunekit.parts import Made, listed
 from tunekit.plan.planner import Node, Planner
 from tunekit.share.private import private_labels
 from tunekit.share.remote import read_hints
-from tunekit.share.remote_place import Item, Place, blob, entry, hints
+from tunekit.share.remote_place import BATCH_BYTES, BATCH_FILES, Item, Place, blob, entry, hints
 from tunekit.share.remote_record import Machine, Unfit, incoming, outgoing
 from tunekit.share.remote_tree import tree_blob
 from tunekit.store import artifacts, records
 
 Say = Callable[[int, int], None]  # bytes that are there, bytes in all
-_BATCH_FILES, _BATCH_BYTES = 4096, 4 << 30  # so much is sent before it is made durable and named
 
 
 class Skipped(NamedTuple):
@@ -194,7 +193,7 @@ class _Push:
             self.sent, self.size = self.sent + 1, self.size + item.size
             waiting, waiting_bytes = waiting + 1, waiting_bytes + item.size
             self.say(self.size, total)
-            if waiting >= _BATCH_FILES or waiting_bytes >= _BATCH_BYTES:
+            if waiting >= BATCH_FILES or waiting_bytes >= BATCH_BYTES:
                 self.place.settle()
                 waiting = waiting_bytes = 0
         self._lists({tree: data for tree, data in lists.items() if sizes.get(blob(tree)) != len(data)})

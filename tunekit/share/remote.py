@@ -16,7 +16,7 @@ from tunekit import diskspace
 from tunekit.errors import RemoteError
 from tunekit.hashing import hex_of, sha256_bytes
 from tunekit.parts import Made
-from tunekit.share.remote_place import Item, Place, blob, entry, hints
+from tunekit.share.remote_place import BATCH_BYTES, BATCH_FILES, Item, Place, blob, entry, hints
 from tunekit.share.remote_record import incoming
 from tunekit.share.remote_tree import entries_of
 from tunekit.store import artifacts
@@ -25,7 +25,6 @@ from tunekit.store.store import Store
 
 Warn = Callable[[str, str], None]  # slug, message
 Say = Callable[[int, int], None]
-_BATCH_FILES, _BATCH_BYTES = 4096, 4 << 30  # so much arrives before it is made durable and named
 
 
 def open_place(url: str, root: Path) -> Place:
@@ -131,7 +130,7 @@ class Remote:
                 else:
                     arrivals.take(item.path, item.digest, item.size)
                 say(done, total)
-                if len(arrivals) >= _BATCH_FILES or arrivals.size >= _BATCH_BYTES:
+                if len(arrivals) >= BATCH_FILES or arrivals.size >= BATCH_BYTES:
                     arrivals.settle()
             arrivals.settle()
         except RemoteError:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from tunekit.errors import RemoteError
 from tunekit.hashing import hex_of
 
+BATCH_FILES, BATCH_BYTES = 4096, 4 << 30  # so much comes or goes before it is made durable and named
 SMALL = 64 << 20  # records, lists of files and of parts: larger is not one of ours
 BLOCK = 1 << 20
 

@@ -7,17 +7,17 @@ different ones for the same bytes. With it, `lock --upgrade` of what did not cha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tunekit.errors import SourceError, nearest
+from tunekit.errors import SourceError
 from tunekit.hashing import hex_of, sha256_bytes
 from tunekit.lockfile import Archive, FileEntry, SourceBlock, block_of
-from tunekit.sources.archive import Data, members_of, unsafe
-from tunekit.sources.deliver import Place, Progress, changed, deliver, digest_stream
+from tunekit.sources.deliver import Place, Progress, changed, deliver
 from tunekit.sources.download import cached_archive
 from tunekit.sources.locator import Locator, parse_locator
-from tunekit.sources.select import name_in_artifact
+from tunekit.sources.packed import deliver_packed, packed_block
 from tunekit.sources.transfer import Again, Pin, fetch
 from tunekit.sources.urls import file_name
 from tunekit.sources.web import Web
@@ -39,13 +39,8 @@ def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
     archive = Archive(name, file.stat().st_size, sha256)
     if not locator.fragment:
         return block_of(source, "", archive, [FileEntry(*archive)])
-    files = []
-    for path, artifact_name, size, opened in _members(file, name, locator):
-        with opened() as stream:
-            files.append(FileEntry(artifact_name, size, digest_stream(stream, size, f"`{path}` in `{name}`")))
-    if not files:
-        raise _nothing(source, file, name, locator)
-    return block_of(source, "", archive, files)
+    with _named(locator):
+        return packed_block(source, "", archive, file, locator, is_package=False)
 
 
 def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progress) -> None:
@@ -62,17 +57,14 @@ def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progr
         what, url = f"`{block.source}`", locator.name
         with Web(block.source, url) as web:
             file, _ = fetch(what, url, web.ask, place.cache, progress, pinned)
-    wanted = {entry.path: entry for entry in block.files}
     if not locator.fragment:
+        if [entry.path for entry in block.files] != [block.archive.name]:
+            raise changed(f"`{block.source}`: the lock has other files of it than `{block.archive.name}`")
         with file.open("rb") as stream:
-            deliver(stream, wanted.pop(block.archive.name), out_dir, f"`{block.source}`")
-    else:
-        for _, artifact_name, _, opened in _members(file, block.archive.name, locator):
-            if (entry := wanted.pop(artifact_name, None)) is not None:
-                with opened() as stream:
-                    deliver(stream, entry, out_dir, f"`{block.source}`")
-    if wanted:
-        raise changed(f"`{block.source}`: `{min(wanted)}` is not in `{block.archive.name}`")
+            deliver(stream, block.files[0], out_dir, f"`{block.source}`")
+        return
+    with _named(locator):
+        deliver_packed(block, file, locator, out_dir, progress, is_package=False)
 
 
 def _present(source: str, locator: Locator, place: Place, progress: Progress) -> tuple[Path, str]:
@@ -108,29 +100,15 @@ def _is_still(web: Web, etag: str) -> bool:
         return False
 
 
-def _members(file: Path, name: str, locator: Locator) -> Iterator[tuple[str, str, int, Callable[[], Data]]]:
-    """Files that the fragment means: path in the archive, name in the artifact, size, how to open them."""
+@contextmanager
+def _named(locator: Locator) -> Iterator[None]:
+    """What is wrong with an archive is said of its URL."""
     try:
-        for member in members_of(file, name, is_package=False):
-            wanted = name_in_artifact(member.path, locator.fragment)
-            if wanted and member.is_link:
-                why = f"`{member.path}` is a link, and links are not followed: name other files after `#`"
-                raise unsafe(name, why)
-            if wanted:
-                yield member.path, wanted, member.size, member.open
+        yield
     except SourceError as e:
         if e.slug.startswith("archive-"):
             raise SourceError(f"`{locator.name}`: {e.message}", slug=e.slug, hint="nothing of it was used") from e
         raise
-
-
-def _nothing(source: str, file: Path, name: str, locator: Locator) -> SourceError:
-    paths = sorted({path for path, *_ in _members(file, name, locator._replace(fragment=""))})
-    folders = {path[:i] for path in paths for i, c in enumerate(path) if c == "/"}
-    close = nearest(locator.fragment, [*folders, *paths])
-    hint = close if close.startswith("did") else "it holds " + ", ".join(paths[:8]) + (" …" if len(paths) > 8 else "")
-    message = f"`{source}`: nothing in `{name}` matches `{locator.fragment}`"
-    return SourceError(message, slug="missing-file", hint=hint)
 
 
 def _offline(source: str, why: str) -> SourceError:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunekit.errors import SourceError, nearest
-from tunekit.lockfile import Archive, FileEntry, SourceBlock, block_of
+from tunekit.lockfile import Archive, SourceBlock
 from tunekit.sources import download as dl
-from tunekit.sources.deliver import Place, Progress, changed, digest_stream
+from tunekit.sources.deliver import Place, Progress, changed
 from tunekit.sources.locator import Locator, parse_locator
 from tunekit.sources.npm_registry import Package, Release, ask, fetch, session_of
 from tunekit.sources.npm_settings import NpmSettings, npm_settings
-from tunekit.sources.pypi import deliver_block, nothing, selected
+from tunekit.sources.packed import deliver_packed, packed_block
 
 
 def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
@@ -34,14 +34,7 @@ def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
             place.warn(f"warning: `{source}` is deprecated: {release.deprecated}")
         file, digest = fetch(release, client, settings, place.cache, progress)
     archive = Archive(release.filename, file.stat().st_size, digest)
-    files = []
-    for member, name in selected(file, archive.name, locator):
-        with member.open() as stream:
-            sha256 = digest_stream(stream, member.size, f"`{member.path}` in `{archive.name}`")
-        files.append(FileEntry(name, member.size, sha256))
-    if not files:
-        raise nothing(source, file, archive.name, locator)
-    return block_of(source, release.version, archive, files)
+    return packed_block(source, release.version, archive, file, locator)
 
 
 def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progress) -> None:
@@ -55,7 +48,7 @@ def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progr
             raise _offline(f"`{block.archive.name}` of `{block.source}`")
         settings = npm_settings(_scope(locator.name))
         file = _fetch_pinned(block, block.archive, locator, settings, place, progress)
-    deliver_block(block, file, locator, out_dir, progress)
+    deliver_packed(block, file, locator, out_dir, progress)
 
 
 def _fetch_pinned(

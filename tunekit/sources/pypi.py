@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunekit.errors import SourceError, nearest
-from tunekit.lockfile import Archive, FileEntry, SourceBlock, block_of
+from tunekit.errors import SourceError
+from tunekit.lockfile import Archive, SourceBlock
 from tunekit.sources import download as dl
-from tunekit.sources.archive import Member, members_of, unsafe
-from tunekit.sources.deliver import Place, Progress, changed, deliver, digest_stream
+from tunekit.sources.deliver import Place, Progress, changed
 from tunekit.sources.index import Candidate, Offer, offer_of, session_of
 from tunekit.sources.locator import Locator, parse_locator
+from tunekit.sources.packed import deliver_packed, packed_block
 from tunekit.sources.pip_settings import pip_settings
-from tunekit.sources.select import name_in_artifact
 
 if TYPE_CHECKING:
     from packaging.version import Version
@@ -40,14 +38,7 @@ def resolve(source: str, place: Place, progress: Progress) -> SourceBlock:
         if file is None:
             file, digest = dl.download(chosen.link, client, cache, progress)
     archive = Archive(chosen.filename, file.stat().st_size, digest)
-    files = []
-    for member, name in selected(file, archive.name, locator):
-        with member.open() as stream:
-            sha256 = digest_stream(stream, member.size, f"`{member.path}` in `{archive.name}`")
-        files.append(FileEntry(name, member.size, sha256))
-    if not files:
-        raise nothing(source, file, archive.name, locator)
-    return block_of(source, str(chosen.version), archive, files)
+    return packed_block(source, str(chosen.version), archive, file, locator)
 
 
 def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progress) -> None:
@@ -56,24 +47,7 @@ def materialise(block: SourceBlock, out_dir: Path, place: Place, progress: Progr
         raise SourceError(f"`{block.source}` has no archive in the lock", slug="source-changed", hint="`tunekit lock`")
     locator = parse_locator(block.source)
     file = dl.cached_archive(place.cache, block.archive.sha256) or _fetch_pinned(block, locator, place, progress)
-    deliver_block(block, file, locator, out_dir, progress)
-
-
-def deliver_block(block: SourceBlock, file: Path, locator: Locator, out_dir: Path, progress: Progress) -> None:
-    """The block's files out of its archive, which is `file`. SourceError `source-changed`, and those of `archive`."""
-    assert block.archive is not None
-    wanted = {f.path: f for f in block.files}
-    total = sum(f.size for f in block.files)
-    done = 0
-    for member, name in selected(file, block.archive.name, locator):
-        if (entry := wanted.pop(name, None)) is None:
-            continue
-        with member.open() as stream:
-            deliver(stream, entry, out_dir, f"`{block.source}`")
-        done += entry.size
-        progress(done, total, "bytes")
-    if wanted:
-        raise changed(f"`{block.source}`: `{min(wanted)}` is not in `{block.archive.name}`")
+    deliver_packed(block, file, locator, out_dir, progress)
 
 
 def _fetch_pinned(block: SourceBlock, locator: Locator, place: Place, progress: Progress) -> Path:
@@ -156,22 +130,3 @@ def _not_there(what: str, offer: Offer, offline: bool) -> SourceError:
     places = ", ".join(offer.asked) or "nowhere: pip's settings name no index and no find-links"
     hint = "check the name and pip's settings (`pip config list`)"
     return SourceError(f"{what} was not found; asked {places}", slug="package-not-found", hint=hint)
-
-
-def selected(file: Path, filename: str, locator: Locator) -> Iterator[tuple[Member, str]]:
-    """Members that the fragment means, with their names in the artifact; the whole archive is checked."""
-    for member in members_of(file, filename):
-        name = name_in_artifact(member.path, locator.fragment)
-        if name and member.is_link:
-            raise unsafe(filename, f"`{member.path}` is a link, and links are not followed: name other files after `#`")
-        if name:
-            yield member, name
-
-
-def nothing(source: str, file: Path, filename: str, locator: Locator) -> SourceError:
-    paths = sorted({m.path for m in members_of(file, filename)})
-    folders = {path[:i] for path in paths for i, c in enumerate(path) if c == "/"}
-    close = nearest(locator.fragment, [*folders, *paths])
-    hint = close if close.startswith("did") else "it holds " + ", ".join(paths[:8]) + (" …" if len(paths) > 8 else "")
-    message = f"`{source}`: nothing in `{filename}` matches `{locator.fragment}`"
-    return SourceError(message, slug="missing-file", hint=hint)

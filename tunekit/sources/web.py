@@ -123,7 +123,8 @@ class Web:
     def _refused(self, reply: httpx2.Response) -> Exception:
         status, where = reply.status_code, _shown(str(reply.url))
         if status in (404, 410):
-            return SourceError(f"`{self.source}`: {where} is not there (HTTP status {status})", slug="missing-file")
+            message = f"`{self.source}`: {where} is not there (HTTP status {status})"
+            return SourceError(message, slug="missing-file", hint="look at the address in a browser: a file may move")
         if status in (401, 403, 407):
             hint = "a login for the host goes into ~/.netrc (or the file that NETRC names)"
             message = f"`{self.source}`: {where} may not be read (HTTP status {status})"
