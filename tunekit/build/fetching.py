@@ -9,9 +9,8 @@ from typing import Any
 
 from tunekit.build import history
 from tunekit.parts import Made, part_key
-from tunekit.plan.elsewhere import Elsewhere
 from tunekit.plan.planner import REMOTE, Node, Planner
-from tunekit.plan.remote import Remote
+from tunekit.plan.remote import Known, Remote
 from tunekit.store import artifacts, records
 
 Listener = Callable[[dict[str, Any]], None]
@@ -29,7 +28,7 @@ class Fetching:
         self.fetched: dict[str, dict[str, Any]] = {}
 
     @property
-    def elsewhere(self) -> Elsewhere:
+    def elsewhere(self) -> Known:
         assert self.planner.elsewhere is not None
         return self.planner.elsewhere
 

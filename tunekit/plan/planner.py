@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tunekit.derive import Action, Edge
 from tunekit.errors import DeclarationError, Problem
@@ -15,13 +15,11 @@ from tunekit.plan.inputs import Inputs
 from tunekit.plan.preimage import action_key, part_bases, preimage
 from tunekit.plan.presence import Presence
 from tunekit.plan.reason import Reason, difference
+from tunekit.plan.remote import Known
 from tunekit.plan.results import Results
 from tunekit.plan.state import State, site_signature
 from tunekit.store import records
 from tunekit.store.store import Store
-
-if TYPE_CHECKING:
-    from tunekit.plan.elsewhere import Elsewhere
 
 FRESH, STALE, BLOCKED, UNLOCKED, REMOTE = "fresh", "stale", "blocked", "unlocked", "remote"
 
@@ -77,7 +75,7 @@ class Planner:
         self.results = Results(store, inputs.lock)
         self.nodes: dict[str, Node] = {}
         self.forced: set[str] = set()
-        self.elsewhere: Elsewhere | None = None  # what the remote has, where there is one
+        self.elsewhere: Known | None = None  # what the remote has, where there is one
         self._sure: set[str] = set()  # labels whose memo was held against the present, and stands
         self._suspects: set[str] | None = None
         if state.store != str(store.root):

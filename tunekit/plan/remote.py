@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from tunekit.parts import Made
@@ -37,3 +37,16 @@ class Remote(Protocol):
     def parts(self, bases: list[str]) -> list[Made]:
         """What is known of parts made with these settings."""
         ...
+
+
+class Known(Protocol):
+    """What a remote has of one plan, as the planner and who fetches see it: `plan.elsewhere` is the one."""
+
+    remote: Remote
+    records: dict[str, dict[str, Any]]  # by key
+
+    def has(self, node: Any) -> bool: ...
+    def ask_all(self, order: list[str], labels: Iterable[str]) -> None: ...
+    def ask(self, label: str) -> Any: ...
+    def refuse(self, label: str) -> None: ...
+    def adopt(self, label: str) -> dict[str, Any]: ...

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from tunekit.build import links
 from tunekit.build.fetching import Fetching, Listener
-from tunekit.plan.elsewhere import Elsewhere
 from tunekit.plan.planner import Node, Planner
+from tunekit.plan.remote import Known
 from tunekit.store import records
 
 
@@ -23,7 +23,7 @@ class Pulled(NamedTuple):
     conflicts: dict[str, str]
 
 
-def pull(planner: Planner, elsewhere: Elsewhere, labels: list[str], listen: Listener) -> Pulled:
+def pull(planner: Planner, elsewhere: Known, labels: list[str], listen: Listener) -> Pulled:
     """Bring the results of `labels`, and the records of what they were made from."""
     planner.plan(labels)
     links.register(planner.inputs.root, planner.store)  # from here on gc knows whose results these are
@@ -38,14 +38,14 @@ def pull(planner: Planner, elsewhere: Elsewhere, labels: list[str], listen: List
     return Pulled(list(fetching.fetched), known, fresh, missing, conflicts)
 
 
-def _why_missing(planner: Planner, elsewhere: Elsewhere, node: Node) -> str:
+def _why_missing(planner: Planner, elsewhere: Known, node: Node) -> str:
     promoted, theirs = planner.results.promoted(node.key), elsewhere.records.get(node.key)
     if promoted and theirs and theirs["outputs"] != promoted.outputs:
         return f"the remote has attempt {theirs['attempt']}; tunekit.lock promotes {promoted.attempt}, other bytes"
     return "; ".join(map(str, node.reasons)) or "not in the remote"
 
 
-def _conflicts(planner: Planner, elsewhere: Elsewhere, labels: list[str]) -> dict[str, str]:
+def _conflicts(planner: Planner, elsewhere: Known, labels: list[str]) -> dict[str, str]:
     """Of results that were here before: where the remote has other bytes for the same key."""
     keys = {label: planner.nodes[label].key for label in labels if not planner.nodes[label].action.source}
     theirs = elsewhere.remote.lookup(list(keys.values()))
