@@ -210,7 +210,7 @@ def _run(request: Request, events: Events, marks: Path) -> dict[str, str]:
         view(store, tree)
     proof = Proof(store, trees, marks)
     try:
-        produced = _room(request, events)
+        produced = _rooms(request, events)
     except Exception:
         proof.end()  # whatever went wrong, it may have been this
         raise
@@ -237,6 +237,16 @@ def _room(request: Request, events: Events) -> dict[str, str]:
         return run_file(kind.file, request, events)
     produced: dict[str, str] = importlib.import_module(kind.room + ".run").run(request, events)
     return produced
+
+
+def _rooms(request: Request, events: Events) -> dict[str, str]:
+    """The same by as many processes as the action asks for."""
+    processes = request.spec.get("processes", 1)
+    if processes == 1:
+        return _room(request, events)
+    from tunekit.engine.launch import launch
+
+    return launch(_room, processes, request, events)
 
 
 def main(argv: list[str]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
+from tunekit.engine.parallel import strategy_arguments, world_size
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
 from tunekit.protocol import Request
@@ -25,11 +25,6 @@ class Batch(NamedTuple):
     micro: int
     accumulation: int
     world: int
-
-
-def world_size() -> int:
-    """Processes of this action, as the launcher (torchrun, accelerate) says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def batch_of(spec: Run) -> Batch:
@@ -82,7 +77,7 @@ def training_arguments(cls: type[Config], spec: Run, request: Request, **more: A
         "use_cpu": not cuda,
     }
     settings |= _optimizer(spec) | _reporting(spec) | _checkpointing(cls, spec) | _data(spec)
-    return cls(**(settings | more))
+    return cls(**(settings | strategy_arguments(spec) | more))
 
 
 def _optimizer(spec: Run) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tunekit.engine import weights
 from tunekit.engine.loading import Loaded
+from tunekit.engine.parallel import is_main
 from tunekit.errors import ActionError
 from tunekit.protocol import Request
 
@@ -31,7 +32,9 @@ _DROPPED = {
 
 
 def save_run(loaded: Loaded, request: Request, out: str | Path) -> None:
-    """What a run trained as an artifact in `out`; see `save_policy`."""
+    """What a run trained as an artifact in `out`; see `save_policy`. Of several processes, the main one writes."""
+    if not is_main():
+        return
     label = request.provenance.get("base_label", "")
     save_policy(loaded, request.one("base").path, out, request.staging, label)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -11,6 +12,7 @@ from tunekit.engine.arguments import accumulated
 from tunekit.engine.callbacks import Reporter, metrics_of
 from tunekit.engine.effective import check_took_effect, numeric_settings
 from tunekit.engine.loading import Loaded
+from tunekit.engine.parallel import StrategyCheck, from_main, is_main
 from tunekit.engine.resume import CheckpointMarker, find_checkpoint, last_checkpoint, step_of
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
@@ -29,13 +31,14 @@ def train(
     check_took_effect(spec, loaded, trainer.args)
     trainer.add_callback(Reporter(events, drop))
     trainer.add_callback(CheckpointMarker())
+    trainer.add_callback(StrategyCheck(trainer, spec, events))
     import torch
 
     try:
         if request.finish:
             _finish(trainer, spec, request, events)
         else:
-            checkpoint = find_checkpoint(request.staging, numeric_settings(spec, loaded), events)
+            checkpoint = _checkpoint(spec, loaded, request, events)
             events.effective(resumed_from_step=step_of(checkpoint) if checkpoint else 0)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as e:
@@ -53,6 +56,12 @@ def train(
             hint="lower learning_rate or max_grad_norm, or look at the data",
         )
     return history
+
+
+def _checkpoint(spec: Run, loaded: Loaded, request: Request, events: Events) -> Path | None:
+    """Looked for by the main process alone, since it removes what is broken."""
+    settings = numeric_settings(spec, loaded)
+    return from_main(find_checkpoint(request.staging, settings, events) if is_main() else None)
 
 
 def _finish(trainer: Any, spec: Run, request: Request, events: Events) -> None:

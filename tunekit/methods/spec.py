@@ -62,6 +62,11 @@ class Run(Spec, frozen=True, kw_only=True):
         numeric("Attention implementation; a named one that does not take effect is an error."),
     ] = "auto"
     micro_batch_size: Annotated[PositiveInt | None, numeric("Rows a forward pass on one device; default: all.")] = None
+    processes: Annotated[int, numeric("Processes on this machine, one a device.", ge=1)] = 1
+    strategy: Annotated[
+        Literal["ddp", "zero1"],
+        numeric("With `processes`: `ddp` averages gradients, `zero1` also splits the optimizer's state (DeepSpeed)."),
+    ] = "ddp"
     gradient_checkpointing: Annotated[bool, numeric("Recompute activations to save memory.")] = False
     cpus: Annotated[int, numeric("Threads; 0: all that there are.", ge=0)] = 0
     logging_steps: Annotated[int, operational("Steps between two points of the metrics history.", ge=1)] = 1
@@ -81,6 +86,12 @@ class Run(Spec, frozen=True, kw_only=True):
             for name, text in self.gates.items()
             if bound(text) is None
         ]
+        if self.strategy != "ddp" and self.processes == 1:
+            message = f"`{self.strategy}` splits work between processes, and there is one"
+            wrong.append(("strategy", message, "processes = 2, or more; or leave `strategy` out"))
+        if self.batch_size % self.processes:
+            message = f"batch_size {self.batch_size} is not a multiple of {self.processes} processes"
+            wrong.append(("processes", message, "each process takes an equal share of a step's rows"))
         micro = self.micro_batch_size
         if micro and self.batch_size % micro:
             message = f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}"
