@@ -1,9 +1,11 @@
 """Several processes train what one does; what did not form is an error; none is left behind."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +34,24 @@ SPEC: dict[str, Any] = {
 STILL = LORA | {"dropout": 0.0}  # each process has a random state of its own
 JOBS: dict[str, dict[str, Any]] = {
     "ddp": {"spec": {"processes": 2}},
-    "zero1": {"spec": {"processes": 2, "strategy": "zero1"}},
-    "ddp, accumulated": {"spec": {"processes": 2, "micro_batch_size": 2}},
-    "zero1, adapter": {"spec": {"processes": 2, "strategy": "zero1", "adapter": STILL}},
-    "ddp, adapter, packed": {"spec": {"processes": 2, "adapter": STILL, "packing": True, "sequence_len": 64}},
+    "zero1": {"spec": {"processes": 2, "strategy": "zero1", "adapter": STILL}},
+    "ddp, adapter, packed": {"spec": {"processes": 2, "adapter": STILL, "packing": True, "sequence_len": 64, "micro_batch_size": 2}},
     "raised": {"spec": {"processes": 2}, "fault": {"raise": 5}},
     "raised, resumed": {"spec": {"processes": 2}, "root": "raised"},
-    "zero1, killed": {"spec": {"processes": 2, "strategy": "zero1"}, "fault": {"kill": 5}},
-    "zero1, resumed": {"spec": {"processes": 2, "strategy": "zero1"}, "root": "zero1, killed"},
+    "zero1, killed": {"spec": {"processes": 2, "strategy": "zero1", "adapter": STILL}, "fault": {"kill": 5}},
+    "zero1, resumed": {"spec": {"processes": 2, "strategy": "zero1", "adapter": STILL}, "root": "zero1, killed"},
     "too few": {"spec": {"processes": 2}, "processes": 1},
-    "dropped": {"spec": {"processes": 2, "strategy": "zero1"}, "provenance": {"drops_strategy": True}},
+    "dropped": {"spec": {"processes": 2, "strategy": "zero1", "adapter": STILL}, "provenance": {"drops_strategy": True}},
 }
+
+
+DEEPSPEED = find_spec("deepspeed") is not None
+needs_deepspeed = pytest.mark.skipif(not DEEPSPEED, reason="deepspeed is not installed")
+
+
+def marked(name: str, *values: str) -> Any:
+    zero1 = JOBS[name]["spec"].get("strategy") == "zero1"
+    return pytest.param(name, *values, marks=[needs_deepspeed] if zero1 else [])
 
 
 class Ran:
@@ -65,7 +74,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def ran(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
     base = tmp_path_factory.mktemp("jobs")
     jobs, roots = [], {}
-    for name, job in JOBS.items():
+    for name, job in jobs_here().items():
         root = roots[name] = roots.get(job.get("root", ""), base / name)
         request = case.request(root, SPEC | job["spec"])
         body = json.loads(request.to_json())
@@ -73,7 +82,7 @@ def ran(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
         fault, processes = job.get("fault", {}), job.get("processes", 2)
         jobs.append({"request": body, "processes": processes, "fault": fault, "events": str(root / "events")})
     (base / "jobs.json").write_text(json.dumps(jobs))
-    env = {"PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}", "PATH": "/usr/bin:/bin", "HOME": str(base)}
+    env = {"PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}", "PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
     out: dict[str, Ran] = {}
     script = [sys.executable, str(Path(__file__).with_name("processes_child.py")), str(base / "jobs.json")]
     with (
@@ -83,12 +92,16 @@ def ran(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
         ) as child,
     ):
         assert child.stdout
-        for name, line in zip(JOBS, child.stdout, strict=False):
+        for name, line in zip(roots, child.stdout, strict=False):
             out[name] = Ran(roots[name], json.loads(line))
             if not name.endswith("resumed"):  # `out` of one root is written anew by the job that resumes it
                 out[name].main = keep(out[name].main, base / "kept" / name)
-    assert child.returncode == 0 and len(out) == len(JOBS), (base / "log").read_text()[-3000:]
+    assert child.returncode == 0 and len(out) == len(jobs), (base / "log").read_text()[-3000:]
     return out
+
+
+def jobs_here() -> dict[str, dict[str, Any]]:
+    return {n: j for n, j in JOBS.items() if DEEPSPEED or j["spec"].get("strategy") != "zero1"}
 
 
 def keep(main: Path, to: Path) -> Path:
@@ -100,7 +113,7 @@ def single(case: Case, root: Path, spec: dict[str, Any]) -> tuple[Path, tiny.Rec
     return outputs["main"], events
 
 
-@pytest.mark.parametrize("name", [n for n, j in JOBS.items() if set(j) == {"spec"}])
+@pytest.mark.parametrize("name", [marked(n) for n, j in JOBS.items() if set(j) == {"spec"}])
 def test_the_same_training(case: Case, ran: dict[str, Ran], tmp_path: Path, name: str) -> None:
     """Losses, gradient norms, counts and weights of one process, to the rounding of float32 sums."""
     spec = JOBS[name]["spec"]
@@ -113,7 +126,9 @@ def test_the_same_training(case: Case, ran: dict[str, Ran], tmp_path: Path, name
     assert [step for step, _ in found.metrics] == [step for step, _ in events.metrics]
     for (_, ours), (_, theirs) in zip(found.metrics, events.metrics, strict=True):
         assert set(ours) == set(theirs)
-        assert ours == pytest.approx(theirs, rel=2e-4, abs=1e-6)
+        # Rows of one forward pass are padded to one length, and TRL's accuracy is a mean over these passes.
+        same = set(ours) - {"padding_tokens", *(("mean_token_accuracy",) if "micro_batch_size" in spec else ())}
+        assert {n: ours[n] for n in same} == pytest.approx({n: theirs[n] for n in same}, rel=2e-4, abs=1e-6)
     (name,) = [p.name for p in main.glob("*.safetensors")]
     wanted, got = load_file(main / name), load_file(found.main / name)
     assert set(wanted) == set(got)
@@ -121,7 +136,7 @@ def test_the_same_training(case: Case, ran: dict[str, Ran], tmp_path: Path, name
         torch.testing.assert_close(got[key], wanted[key], rtol=1e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize(("straight", "resumed"), [("ddp", "raised, resumed"), ("zero1", "zero1, resumed")])
+@pytest.mark.parametrize(("straight", "resumed"), [marked("ddp", "raised, resumed"), marked("zero1", "zero1, resumed")])
 def test_resumed_bit_for_bit(ran: dict[str, Ran], straight: str, resumed: str) -> None:
     assert ran[resumed].settings["resumed_from_step"] == 4
     assert tiny.tree(ran[resumed].main) == tiny.tree(ran[straight].main)
@@ -132,11 +147,16 @@ def test_what_one_of_them_raises_is_the_error(ran: dict[str, Ran]) -> None:
     assert ran["raised"].answer == {"error": "told-to", "message": "told to"}
 
 
+@needs_deepspeed
 def test_a_killed_process_ends_them_all(ran: dict[str, Ran]) -> None:
     assert ran["zero1, killed"].answer["error"] == "process-died"
 
 
 def test_what_did_not_form_is_an_error(ran: dict[str, Ran]) -> None:
     assert ran["too few"].answer["error"] == "world-not-formed"
+
+
+@needs_deepspeed
+def test_another_strategy_is_an_error(ran: dict[str, Ran]) -> None:
     assert ran["dropped"].answer["error"] == "strategy-not-formed"
     assert "ddp over 2" in ran["dropped"].answer["message"]

@@ -45,6 +45,12 @@ def accumulated(spec: Run, micro: int, world: int) -> Batch:
     return Batch(spec.batch_size, micro, spec.batch_size // (micro * world), world)
 
 
+def batch_in(args: TrainingArguments) -> Batch:
+    """What the arguments of a trainer come to."""
+    micro, accumulation = args.per_device_train_batch_size, args.gradient_accumulation_steps
+    return Batch(micro * accumulation * args.world_size, micro, accumulation, args.world_size)
+
+
 def save_steps(spec: Run) -> int:
     """Checkpoints fall on logged steps, so that a resumed run's metrics history is that of a straight one."""
     return -(-spec.checkpoint_steps // spec.logging_steps) * spec.logging_steps
@@ -77,7 +83,16 @@ def training_arguments(cls: type[Config], spec: Run, request: Request, **more: A
         "use_cpu": not cuda,
     }
     settings |= _optimizer(spec) | _reporting(spec) | _checkpointing(cls, spec) | _data(spec)
-    return cls(**(settings | strategy_arguments(spec) | more))
+    return cls(**_joined(settings, strategy_arguments(spec), more))
+
+
+def _joined(*settings: dict[str, Any]) -> dict[str, Any]:
+    """The later ones win; what is said of accelerate's configuration adds up."""
+    out: dict[str, Any] = {}
+    for some in settings:
+        accelerator = out.get("accelerator_config", {}) | some.get("accelerator_config", {})
+        out |= some | ({"accelerator_config": accelerator} if accelerator else {})
+    return out
 
 
 def _optimizer(spec: Run) -> dict[str, Any]:

@@ -6,9 +6,11 @@ machine without a device, or none once bitsandbytes was imported. Each runs the 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,9 @@ def launch(room: Room, processes: int, request: Request, events: Events) -> dict
         old.unlink()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     if not torch.cuda.is_available():
-        os.environ["ACCELERATE_USE_CPU"] = "true" if request.spec.get("strategy") == "ddp" else "false"
         os.environ["DS_ACCELERATOR"] = "cpu"
+        if request.spec.get("strategy") == "zero1":
+            _import_deepspeed()  # once for all processes; with a device it may not be looked at before they are forked
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -55,6 +58,16 @@ def launch(room: Room, processes: int, request: Request, events: Events) -> dict
         raise _error(said, e) from e
     outputs: dict[str, str] = json.loads((said / "outputs").read_text())
     return outputs
+
+
+def _import_deepspeed() -> None:
+    if find_spec("deepspeed") is None:
+        raise ActionError(
+            'strategy = "zero1" needs deepspeed, which is not installed',
+            slug="not-installed",
+            hint="pip install deepspeed, or the extra `deepspeed` of tunekit",
+        )
+    importlib.import_module("deepspeed")
 
 
 def _process(room: Room, request: Request, events: Events, said: Path, parent: int) -> None:

@@ -31,9 +31,14 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def rank() -> int:
+    """Which of them this is."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_main() -> bool:
     """Whether this process writes what the action makes."""
-    return os.environ.get("RANK", "0") == "0"
+    return rank() == 0
 
 
 def barrier() -> None:
