@@ -73,6 +73,7 @@ FORMATS = {
 # Which forms a consumer can read. One line for each, and the only place that says so.
 ACCEPTS = {
     "loss": ("chat", "completion", "segments", "tokens"),  # the tokens of `run.sft` and of an eval without a scorer
+    "pretraining": ("completion", "tokens"),  # `run.pretrain`, unless an item says `train_on`
     "generation": ("prompt", "ground_truth"),  # `run.grpo`, rewards, and an eval with a scorer
 }
 
