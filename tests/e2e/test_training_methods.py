@@ -18,6 +18,8 @@ RUNS = {
     "pretrain": 'method = "pretrain"\nmodel = "model:m"\ndata = ["dataset:text"]\nsequence_len = 32\n',
     "pretrain-stream": 'method = "pretrain"\nmodel = "model:m"\ndata = ["dataset:text"]\nsequence_len = 32\n'
     "streaming = true\nbuffer_tokens = 256\n",
+    "distill": 'method = "distill"\nmodel = "model:m"\nadapter = "adapter:lora"\nteacher = "run:pretrain"\n'
+    'data = ["dataset:chat"]\nlmbda = 0.5\nmax_completion_length = 4\n',
 }
 ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
 WHOLE = {
@@ -28,7 +30,7 @@ WHOLE = {
     "tokenizer_config.json",
     "chat_template.jinja",
 }
-FILES = {name: WHOLE for name in RUNS}
+FILES = {name: ADAPTER if "adapter:" in text else WHOLE for name, text in RUNS.items()}
 
 
 @pytest.fixture(scope="module")

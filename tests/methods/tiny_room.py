@@ -22,6 +22,19 @@ Rows = list[tuple[list[int], list[bool]]]
 Gradients = dict[str, torch.Tensor]
 
 
+def texts(count: int, seed: int, longest: int = 20) -> Rows:
+    """Every token is a label; each is the one before, plus one of three steps that the first token says."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for _ in range(count):
+        first, length = (
+            int(torch.randint(low, high, (), generator=generator)) for low, high in ((3, 40), (6, longest))
+        )
+        ids = [3 + (first + i * (1 + first % 3)) % 40 for i in range(length)]
+        rows.append((ids, [True] * length))
+    return rows
+
+
 class Step(NamedTuple):
     """What an optimizer step was taken of: the loss, and the gradient of every trained parameter by name."""
 

@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_room
 import torch
-from tiny_room import BARE, Room, assert_same_steps, first_steps, plain_model, plain_steps
+from tiny_room import BARE, Room, assert_same_steps, first_steps, plain_model, plain_steps, texts
 from torch.nn.functional import cross_entropy
 
 import tunekit.methods.sft.run as sft_run
@@ -22,19 +22,6 @@ SPEC: dict[str, Any] = {"model": "model:m", "data": ["dataset:a"], "sequence_len
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
     return Room(tmp_path_factory.mktemp("pretrain"), "run.pretrain", run)
-
-
-def texts(count: int, seed: int, longest: int = 20) -> tiny_room.Rows:
-    """Every token is a label; each is the one before, plus one of three steps that the first token says."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = []
-    for _ in range(count):
-        first, length = (
-            int(torch.randint(low, high, (), generator=generator)) for low, high in ((3, 40), (6, longest))
-        )
-        ids = [3 + (first + i * (1 + first % 3)) % 40 for i in range(length)]
-        rows.append((ids, [True] * length))
-    return rows
 
 
 def test_first_steps_are_those_of_plain_torch(room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
