@@ -34,6 +34,7 @@ class Pairs(Dataset[Pair]):
     def __init__(self, tokens: Tokens, found: list[Answers]) -> None:
         self.tokens = tokens
         self._chosen, self._rejected = (np.concatenate([view.spans[side] for view in found]) for side in (0, 1))
+        self.rows = np.concatenate([view.rows for view in found])  # numbers in their datasets
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -41,6 +42,10 @@ class Pairs(Dataset[Pair]):
     def __getitem__(self, index: int) -> Pair:
         read = self.tokens.sequence
         return Pair(read(*self._chosen[index].tolist()), read(*self._rejected[index].tolist()))
+
+    def sequences(self, index: int) -> Pair:
+        """As `tunekit.engine.reference` scores them."""
+        return self[index]
 
     def map(self, *args: Any, **kwargs: Any) -> Pairs:
         """TRL makes tokens of texts by mapping its dataset: of these there is nothing left to make."""
