@@ -26,6 +26,8 @@ RUNS = {
     "streaming = true\nbuffer_tokens = 256\n",
     "distill": 'method = "distill"\nmodel = "model:m"\nadapter = "adapter:lora"\nteacher = "run:pretrain"\n'
     'data = ["dataset:chat"]\nlmbda = 0.5\nmax_completion_length = 4\n',
+    "dpo": 'method = "dpo"\nmodel = "model:m"\nadapter = "adapter:lora"\n' + PAIRS,
+    "ipo": 'method = "ipo"\nmodel = "model:m"\nbeta = 0.5\n' + PAIRS,
     "orpo": 'method = "orpo"\nmodel = "model:m"\nadapter = "adapter:lora"\n' + PAIRS,
     "simpo": 'method = "simpo"\nmodel = "model:m"\n' + PAIRS,
 }
@@ -67,3 +69,11 @@ def test_it_builds(built: Project, name: str) -> None:
 
 def test_a_second_build_does_nothing(built: Project) -> None:
     assert built.build(*(f"run:{name}" for name in RUNS)) == []
+
+
+def test_a_sweep_makes_its_reference_once(built: Project) -> None:
+    """Another beta runs the run, and nothing before it; dpo and ipo stand on one reference."""
+    shown = [json.loads(built.run("show", "--json", f"run:{name}#reference")) for name in ("dpo", "ipo")]
+    assert shown[0]["record"]["key"] == shown[1]["record"]["key"]
+    built.edit("tunekit.toml", "beta = 0.5", "beta = 0.2")
+    assert built.build("run:ipo") == ["run:ipo"]

@@ -46,10 +46,12 @@ RUNS = {
     "pretrain": 'data = ["dataset:text"]\neval_data = ["dataset:text"]',
     "distill": 'data = ["dataset:text"]\nteacher = "model:other"\nlmbda = 0.5\nmax_completion_length = 8\n'
     'eval_data = ["dataset:text"]',
+    "dpo": PAIRS,
+    "ipo": PAIRS,
     "orpo": PAIRS,
     "simpo": PAIRS,
 }
-OTHER: dict[str, Any] = {"teacher": "model:m", "eval_data": []}
+OTHER: dict[str, Any] = {"teacher": "model:m", "reference": "model:other", "eval_data": []}
 PINNED = {"method", "streaming"}  # `method` chooses the room; a stream has settings of its own, as of `sft`
 
 
@@ -92,3 +94,34 @@ def test_a_teacher_enters_by_its_bytes(sample: Any) -> None:
     other = teacher._replace(spec=msgspec.structs.replace(teacher.spec, seed=2))
     after = keys_of(manifest._replace(targets={**manifest.targets, "model:other": other}))
     assert {key for key in before if before[key] != after[key]} == {"model:other", "run:distill"}
+
+
+# What a reference is made of; nothing else of a run is in its key.
+SCORED = {"reference", "sequence_len", "overlong", "eval_data", "dtype"}
+SHARED = (
+    "beta",
+    "label_smoothing",
+    "learning_rate",
+    "seed",
+    "max_steps",
+    "batch_size",
+    "loss",
+    "norm",
+    "use_weighting",
+)
+
+
+@pytest.mark.parametrize("name", [*sorted(SCORED), *SHARED])
+def test_a_sweep_shares_its_reference(sample: Any, name: str) -> None:
+    manifest, before = sample[0], keys_of(sample[0])
+    target = manifest.targets["run:dpo"]
+    old, info = getattr(target.spec, name), fields_of(type(target.spec))[name]
+    changed = msgspec.structs.replace(target.spec, **{name: OTHER.get(name, another(old, info.type))})
+    after = keys_of(manifest._replace(targets={**manifest.targets, "run:dpo": target._replace(spec=changed)}))
+    assert before["run:dpo"] != after["run:dpo"]
+    assert (before["run:dpo#reference"] == after["run:dpo#reference"]) == (name not in SCORED)
+
+
+def test_dpo_and_ipo_share_a_reference(sample: Any) -> None:
+    before = keys_of(sample[0])
+    assert before["run:dpo#reference"] == before["run:ipo#reference"]

@@ -54,6 +54,11 @@ def talk(room: Room) -> dict[str, str]:
 CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("dpo", {}, {}),
     ("dpo", SHARP | {"micro_batch_size": 4, "adapter": STILL}, SHARP),
+    (
+        "dpo",
+        SHARP | {"padding_free": True, "micro_batch_size": 4, "use_weighting": True},
+        SHARP | {"use_weighting": True},
+    ),
     ("dpo", {"norm": True, "micro_batch_size": 2}, {"loss_type": "sigmoid_norm"}),
     ("dpo", {"use_weighting": True, "micro_batch_size": 4}, {"use_weighting": True}),
     ("dpo", {"loss": "robust", "label_smoothing": 0.2}, {"loss_type": "robust", "label_smoothing": 0.2}),
@@ -211,12 +216,14 @@ def test_evaluation_does_not_depend_on_the_batch(room: Room, tmp_path: Path) -> 
     scored = reference(room, tmp_path / "reference", SCORED | {"eval_data": [{}]}, tokens=tokens)
     spec = PAIRED | {"batch_size": 4, "max_steps": 2, "learning_rate": 1e-2, "eval_data": ["dataset:b"]}
     found = []
-    for micro in (4, 1):
-        said = spec | {"micro_batch_size": micro}
+    for micro, flat in ((4, False), (1, False), (2, True)):
+        said = spec | {"micro_batch_size": micro, "padding_free": flat}
         _, events = room.run(tmp_path / str(micro), said, tokens=tokens, reference=scored)
         (figures,) = [f for _, f in events.metrics if "eval_loss" in f]
         found.append(figures)
+        assert [gate["name"] for gate in events.of("gate")] == ["reference", *(["packed_loss"] if flat else [])]
     assert found[0] == pytest.approx(found[1], rel=1e-3, abs=1e-5)
+    assert found[0] == pytest.approx(found[2], rel=1e-3, abs=1e-5)
 
 
 def test_what_trl_does_when_it_is_made_is_what_we_put_ourselves_in_place_of() -> None:

@@ -9,6 +9,7 @@ import msgspec
 from tunekit.engine.loading import Loaded
 from tunekit.engine.reference import check_start, mismatch, open_reference
 from tunekit.methods.dpo.dataset import ReferencedPairs
+from tunekit.methods.dpo.flat import check_flat
 from tunekit.methods.dpo.spec import Dpo, ReferencedRun
 from tunekit.methods.dpo.trainer import ReferenceTrainer, make_trainer
 from tunekit.methods.pairwise.dataset import Pairs
@@ -36,6 +37,8 @@ def train_referenced(spec: ReferencedRun, beta: float, request: Request, events:
         trainer = make_trainer(spec, request, loaded, rows, held_out, beta)
         if spec.reference is None:
             check_start(loaded, trained, rows.logps, trained.tokens.pad_token_id, events)
+        if spec.padding_free:
+            check_flat(loaded, trained, events)
         events.effective(reference=reference.policy)
         return trainer
 

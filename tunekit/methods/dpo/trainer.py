@@ -14,6 +14,7 @@ from tunekit.engine.loading import Loaded
 from tunekit.engine.weighing import Scored, Term, Weighed
 from tunekit.errors import ActionError
 from tunekit.methods.dpo.dataset import DpoCollator, ReferencedPairs
+from tunekit.methods.dpo.flat import Flat
 from tunekit.methods.dpo.spec import Dpo, ReferencedRun
 from tunekit.methods.pairwise.run import arguments_of
 from tunekit.protocol import Request
@@ -37,13 +38,14 @@ class ReferenceTrainer(Weighed, DPOTrainer):  # type: ignore[misc]
     it makes a second one to be the reference, which is dropped. tests/methods/dpo holds it to these seams.
     """
 
-    def __init__(self, trained: ReferencedPairs, evaluated: ReferencedPairs | None, **kwargs: Any) -> None:
+    def __init__(self, trained: ReferencedPairs, evaluated: ReferencedPairs | None, flat: bool, **kwargs: Any) -> None:
         ids = {name: [0] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
         sample = datasets.Dataset.from_list([ids])
         super().__init__(
             train_dataset=sample, eval_dataset=sample if evaluated else None, evaluated=evaluated, **kwargs
         )
         self.train_dataset = trained
+        self._flat = flat
         if isinstance(self.model, PeftModel) and REFERENCE in self.model.peft_config:
             self.model.delete_adapter(REFERENCE)
 
@@ -57,7 +59,7 @@ class ReferenceTrainer(Weighed, DPOTrainer):  # type: ignore[misc]
         pairs = len(batch["ref_chosen_logps"])
         mask_BT = batch["completion_mask"][:, 1:]
         chosen, rejected = (int(side.sum()) for side in mask_BT.chunk(2))
-        loss = DPOTrainer.compute_loss(self, model, batch)
+        loss = DPOTrainer.compute_loss(self, Flat(model) if self._flat else model, batch)
         # Means over this forward pass; of a step, and of all rows, they are what they are over.
         us: Any = self.model
         found = self._metrics["train" if us.training else "eval"]
@@ -113,6 +115,7 @@ def make_trainer(
         return ReferenceTrainer(
             trained,
             evaluated,
+            spec.padding_free,
             model=loaded.model,
             args=args,
             data_collator=DpoCollator(trained.pairs.tokens.pad_token_id),
