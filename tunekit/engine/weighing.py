@@ -42,7 +42,7 @@ class Weighed:
     Batches have `counts`. `eval_loss` is the same mean over all rows of `evaluated`, whatever the batch size.
     """
 
-    loss_is_scaled_for_ga = True  # Transformers then divides by nothing
+    loss_is_scaled_for_ga: Any = True  # Transformers then divides by nothing
 
     def __init__(self, *args: Any, evaluated: Dataset[Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
