@@ -70,6 +70,8 @@ METHODS = {
         Kind("run.ipo", _M + "ipo", "Ipo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.orpo", _M + "orpo", "Orpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.simpo", _M + "simpo", "Simpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.reward", _M + "reward", "RewardModel", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.prm", _M + "prm", "Prm", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch", outputs=("last",), tolerance=0.1),
     )
 }

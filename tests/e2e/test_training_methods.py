@@ -19,6 +19,9 @@ DATA = """
 [dataset.pairs]
 source = "path:pairs.jsonl"
 format = "preference"
+[dataset.steps]
+source = "path:steps.jsonl"
+format = "stepwise"
 """
 RUNS = {
     "pretrain": 'method = "pretrain"\nmodel = "model:m"\ndata = ["dataset:text"]\nsequence_len = 32\n',
@@ -30,6 +33,9 @@ RUNS = {
     "ipo": 'method = "ipo"\nmodel = "model:m"\nbeta = 0.5\n' + PAIRS,
     "orpo": 'method = "orpo"\nmodel = "model:m"\nadapter = "adapter:lora"\n' + PAIRS,
     "simpo": 'method = "simpo"\nmodel = "model:m"\n' + PAIRS,
+    "reward": 'method = "reward"\nmodel = "model:m"\n' + PAIRS,
+    "prm": 'method = "prm"\nmodel = "model:m"\ndata = ["dataset:steps"]\neval_data = ["dataset:steps"]\n',
+    "prm-lora": 'method = "prm"\nmodel = "run:sft"\nadapter = "adapter:lora"\ndata = ["dataset:steps"]\n',
 }
 ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
 WHOLE = {
@@ -40,13 +46,21 @@ WHOLE = {
     "tokenizer_config.json",
     "chat_template.jinja",
 }
-FILES = {name: ADAPTER if "adapter:" in text else WHOLE for name, text in RUNS.items()}
+JUDGE = WHOLE - {"generation_config.json"}  # it generates nothing
+FILES = {
+    name: ADAPTER if "adapter:" in text else JUDGE if name in ("reward", "prm") else WHOLE
+    for name, text in RUNS.items()
+}
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     base = tmp_path_factory.mktemp("methods")
     project = Project(base / "project", base / "store")
+    steps = [
+        {"prompt": f"add {i}", "completions": ["the king", "a rose"], "labels": [True, i % 2 == 0]} for i in range(12)
+    ]
+    (project.root / "steps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in steps))
     rows = [{"prompt": f"count {i}: ", "chosen": f"{i + 1}", "rejected": "the rose"} for i in range(12)]
     (project.root / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with (project.root / "tunekit.toml").open("a") as file:

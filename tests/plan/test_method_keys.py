@@ -26,6 +26,10 @@ format = "completion"
 source = "path:pairs.jsonl"
 format = "preference"
 
+[dataset.steps]
+source = "path:pairs.jsonl"
+format = "stepwise"
+
 [tokenizer.t]
 data = ["dataset:text"]
 
@@ -50,6 +54,8 @@ RUNS = {
     "ipo": PAIRS,
     "orpo": PAIRS,
     "simpo": PAIRS,
+    "reward": PAIRS,
+    "prm": 'data = ["dataset:steps"]\neval_data = ["dataset:steps"]',
 }
 OTHER: dict[str, Any] = {"teacher": "model:m", "reference": "model:other", "eval_data": []}
 PINNED = {"method", "streaming"}  # `method` chooses the room; a stream has settings of its own, as of `sft`

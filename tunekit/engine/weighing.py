@@ -1,7 +1,7 @@
 """Losses that are means over something else than tokens (pairs, steps), right under accumulation.
 
 A trainer's own mean over each forward pass, averaged over the passes of a step, depends on how rows are cut: the last
-step of an epoch has a short one, and tokens are never even. Here a loss is sums over what the whole step has, so N micro
+step of an epoch has a short one, and tokens are never even. Here a loss is sums over what the whole step has: N micro
 batches are one batch, and figures are means over rows, not over forward passes.
 """
 
@@ -42,7 +42,7 @@ class Weighed:
     Batches have `counts`. `eval_loss` is the same mean over all rows of `evaluated`, whatever the batch size.
     """
 
-    loss_is_scaled_for_ga = True  # Transformers then divides by nothing
+    loss_is_scaled_for_ga: Any = True  # Transformers then divides by nothing
 
     def __init__(self, *args: Any, evaluated: Dataset[Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from tunekit.engine.pairs import Answers, pairs_of, warn_of_answers
 from tunekit.engine.rows import Tokens
 from tunekit.engine.weighing import COUNTS
-from tunekit.methods.pairwise.spec import PairRun, evals_of
+from tunekit.methods.evaluated import evals_of
+from tunekit.methods.pairwise.spec import PairRun
 from tunekit.methods.spec import items_of
 from tunekit.protocol import Events
 
