@@ -64,6 +64,14 @@ METHODS = {
     k.name: k
     for k in (
         Kind("run.sft", _M + "sft", "Sft", 2, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.pretrain", _M + "pretrain", "Pretrain", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.distill", _M + "distill", "Distill", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.dpo", _M + "dpo", "Dpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.ipo", _M + "ipo", "Ipo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.orpo", _M + "orpo", "Orpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.simpo", _M + "simpo", "Simpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.reward", _M + "reward", "RewardModel", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.prm", _M + "prm", "Prm", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch", outputs=("last",), tolerance=0.1),
     )
 }
@@ -74,6 +82,7 @@ STEPS = {
         Kind("dequantize", _S + "dequantize", "Dequantize", 1, "torch"),
         Kind("files", _S + "files", "Files", 1, in_place=True),
         Kind("tokens", _S + "tokens", "Tokens", 3, parts=("data",), spreads=True),
+        Kind("reference", _S + "reference", "Reference", 1, "torch"),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )
 }

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from tunekit.bounds import bound
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
+from tunekit.forms import Reads
 from tunekit.label import Label
 from tunekit.spec import PRIVATE, PositiveInt, Spec, numeric, operational, semantic
 from tunekit.steps.adapter.spec import Adapter
@@ -41,6 +42,10 @@ class Run(Spec, frozen=True, kw_only=True):
     data: Annotated[list[str | DataItem], semantic("Datasets: labels or tables.", min_length=1)]
     adapter: Annotated[
         str | Adapter | None, semantic("`adapter:` label or table; none: full weights, or the model's own adapter.")
+    ] = None
+    train_parameters: Annotated[
+        list[str] | None,
+        semantic("Full weights: regexes that match the whole names of the parameters to train; default: all of them."),
     ] = None
     batch_size: Annotated[int, semantic("Rows per optimizer step, over all devices.", ge=1)] = 16
     epochs: Annotated[float, semantic("Passes over the data, unless `max_steps` is set.", gt=0)] = 1.0
@@ -97,6 +102,8 @@ class Run(Spec, frozen=True, kw_only=True):
             message = f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}"
             hint = "accumulation = batch_size / (micro_batch_size x world size) must be whole"
             wrong.append(("micro_batch_size", message, hint))
+        if self.train_parameters == []:
+            wrong.append(("train_parameters", "no parameter would be trained", "name some, or remove it for all"))
         return wrong
 
 
@@ -127,6 +134,9 @@ def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge
     found = scope.policy(spec.model, "model")
     new = scope.adapter(spec.adapter, "adapter") if _declares_adapter(spec, found, scope) else None
     assert new is None or isinstance(new, Adapter)
+    if spec.train_parameters is not None and (new or found.adapter):
+        hint = "an adapter says what it trains: `target_modules`, `modules_to_save`"
+        scope.problem("unused-setting", "train_parameters", "`train_parameters` chooses among full weights", hint)
     if found.adapter is None:
         return {"base": [found.base]}, new, found.tokenizer
     if new is None:
@@ -199,10 +209,19 @@ def run_action(
     return action._replace(fields=action.fields | fields | inlined, spec=worker_spec)
 
 
-def tokens_of(owner: Label, items: list[DataItem], tokenizer: Edge, key: str, scope: Scope) -> Edge:
-    """Add the `#tokens` action of a run and return its edge."""
-    token_items = [token_item(scope, item.dataset, key, item) for item in items]
-    return scope.add(tokens_action(owner, token_items, [scope.dataset(i.dataset, key) for i in items], tokenizer))
+def tokens_of(
+    owner: Label,
+    items: list[DataItem],
+    tokenizer: Edge,
+    key: str,
+    scope: Scope,
+    reads: tuple[Reads, ...] = ("loss",),
+) -> Edge:
+    """Add the `#tokens` action of a run and return its edge. `reads`: what of every row, an item each: `("chosen",
+    "rejected")` of pairs."""
+    token_items = [token_item(scope, item.dataset, key, item, what) for item in items for what in reads]
+    data = [edge for item in items for edge in [scope.dataset(item.dataset, key)] * len(reads)]
+    return scope.add(tokens_action(owner, token_items, data, tokenizer))
 
 
 def derive(label: Label, spec: Run, scope: Scope) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import msgspec
+from trl import SFTConfig
 
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import effective_settings
@@ -30,16 +31,28 @@ from tunekit.protocol import Events, Request
 _RESTARTS = ("num_tokens",)
 
 
+class Kept(Protocol):
+    """Of a spec: which weights its run's label names."""
+
+    @property
+    def keep(self) -> Literal["last", "best"]: ...
+
+
 def run(request: Request, events: Events) -> dict[str, str]:
     """Inputs: `base`, maybe `adapter` (continued), `tokens`. Outputs: main, last, and best where evaluated."""
     return train_sft(msgspec.convert(request.spec, Sft), request, events)
 
 
 def train_sft(
-    spec: Sft, request: Request, events: Events, trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer
+    spec: Sft,
+    request: Request,
+    events: Events,
+    trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer,
+    config: type[SFTConfig] = SFTConfig,
+    **settings: Any,
 ) -> dict[str, str]:
     """A run by a spec (of a subclass, maybe) and a trainer (with another loss, maybe): what a method of a project or
-    of another package is made of.
+    of another package is made of. `config`, `settings`: of the trainer's arguments, where it has more.
 
     Raises ActionError `packing-not-honoured`, and with the slugs of loading, views, arguments, training and saving.
     """
@@ -48,7 +61,7 @@ def train_sft(
     loaded = load_run(spec, request)
     make_feed: Callable[..., Feed | StreamFeed] = stream_feed if spec.streaming else feed_of
     feed = make_feed(spec, loaded.attn, trained)
-    trainer = make_trainer(spec, loaded, request, feed, evaluated, trainer_class)
+    trainer = make_trainer(spec, loaded, request, feed, evaluated, trainer_class, config, **settings)
     keeper = BestKeeper(train_dir(request.staging), lambda path: save_run(loaded, request, path))
     if evaluated:
         trainer.add_callback(keeper)
@@ -57,7 +70,7 @@ def train_sft(
         check_isolation(loaded, feed.sample(), feed.collate, events)
     history = train(trainer, spec, loaded, request, events, drop=_RESTARTS)
     events.effective(summary=_summary(trainer, history, keeper.best) | feed.ended(trainer.state.global_step, events))
-    return _outputs(spec, loaded, request, keeper.best, trainer.state.global_step)
+    return outputs_of(spec, loaded, request, keeper.best, trainer.state.global_step)
 
 
 def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | Stream, Documents | None]:
@@ -78,7 +91,8 @@ def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | St
     return documents_of(tokens, trained), held_out
 
 
-def _outputs(spec: Sft, loaded: Loaded, request: Request, best: Best | None, steps: int) -> dict[str, str]:
+def outputs_of(spec: Kept, loaded: Loaded, request: Request, best: Best | None, steps: int) -> dict[str, str]:
+    """The weights as they are now, and the best ones (which may be the same), by role."""
     out = Path(request.out)
     save_run(loaded, request, out / "last")
     roles = {"main": "last", "last": "last"}
