@@ -115,10 +115,12 @@ class _Known(dict[str, list[int]]):
         self._tokenizer = tokenizer
         as_bytes = ByteLevel(add_prefix_space=False, use_regex=False)
         self._bytes = {c: as_bytes.pre_tokenize_str(chr(c))[0][0] for c in range(128)}
+        self._space = self._bytes[32]  # of what can be printed, the only one that is not named by itself
 
     def __missing__(self, word: str) -> list[int]:
         if word.isascii():  # what every rule above ends with, and no normalizer changes
-            found = [token.id for token in self._tokenizer.model.tokenize(word.translate(self._bytes))]
+            named = word.replace(" ", self._space) if word.isprintable() else word.translate(self._bytes)
+            found = [token.id for token in self._tokenizer.model.tokenize(named)]
         else:
             found = self._tokenizer.encode(word, add_special_tokens=False).ids
         if len(word) <= _LONGEST:
