@@ -20,6 +20,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ PRELOAD = {
     "light": ("pyarrow", "tunekit.steps.dataset.run", "tunekit.steps.tokens.run"),
     "torch": ("torch", "transformers", "peft", "trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"),
 }
+
+_BEGAN = time.time_ns()  # no later than the build's first action
 
 
 def nursery(channel: socket.socket, group: str) -> None:
@@ -117,7 +120,7 @@ def child(request: Request, fd: int) -> int:
     """Run one action, in the build's own folder at first. Its log takes stdout and stderr; what the controller learns
     goes through the events."""
     folder = Path(request.staging).parent
-    events = Events(request.action, fd, StoreShelf(Store(Path(request.store))))
+    events = Events(request.action, fd, StoreShelf(Store(Path(request.store)), _BEGAN))
     try:
         marks = Path.cwd() / "proven"
         folder.mkdir(exist_ok=True)
@@ -205,10 +208,11 @@ def _run(request: Request, events: Events, marks: Path) -> dict[str, str]:
     store = Store(Path(request.store))
     assert events.shelf is not None
     # files where they lie are in no store
-    trees = [found.digest for inputs in request.inputs.values() for found in inputs if not found.reading]
-    for tree in trees:
+    stored = [(role, found.digest) for role, inputs in request.inputs.items() for found in inputs if not found.reading]
+    for _, tree in stored:
         view(store, tree)
-    proof = Proof(store, trees, marks)
+    own = kind_of(request.kind).proves
+    proof = Proof(store, [tree for role, tree in stored if role not in own], marks, _BEGAN)
     try:
         produced = _rooms(request, events)
     except Exception:
