@@ -14,6 +14,7 @@ from typing import Any
 
 PREFIX = "sha256:"
 _BLOCK = 1 << 20
+_TREE = "tunekit/tree/1"
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
@@ -78,4 +79,9 @@ def short(digest: str) -> str:
 
 def tree_digest(entries: Iterable[tuple[str, int, bool, str]]) -> str:
     """Digest that names an artifact: its files as `(path, size, executable, sha256:…)`, sorted by path."""
-    return digest_of([list(e) for e in sorted(entries)], "tunekit/tree/1")
+    return digest_of([list(e) for e in sorted(entries)], _TREE)
+
+
+def tree_digest_of(body: bytes) -> str:
+    """The same of the list as it is stored, if that is canonical: nothing is encoded for it."""
+    return sha256_bytes(_TREE.encode() + b"\0" + body)

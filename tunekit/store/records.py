@@ -11,10 +11,11 @@ from typing import Any
 
 from tunekit.foreign import json_of
 from tunekit.hashing import hex_of, tree_digest
-from tunekit.store.disk import new_file, replace
+from tunekit.store.disk import new_file, read_file, replace
 from tunekit.store.store import Store
 
 SCHEMA = "tunekit/record/1"
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False).encode
 _SHORT = 4096  # characters of a list of parts that a record holds itself
 
 
@@ -38,7 +39,7 @@ def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]
     path = _attempt(store, record)
     if parts and len(parts) <= _SHORT:
         record = {**record, "made": parts}
-    body = json.dumps({"schema": SCHEMA, **record}, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    body = _encode({"schema": SCHEMA, **record})
     spare = f"{path}.{os.getpid()}"  # in a folder of its own: half the price of one in the store's `tmp`
     try:
         if len(parts) > _SHORT:
@@ -118,8 +119,7 @@ _FIELDS = {"attempt": str, "label": str, "preimage": dict, "outputs": dict, "eff
 def _read(path: str) -> dict[str, Any] | None:
     """A record, or None if it is not there or not one that `add` could have written."""
     try:
-        with open(path, "rb") as file:
-            record: dict[str, Any] = json_of(file.read())
+        record: dict[str, Any] = json_of(read_file(path))
         whole = (
             record["schema"] == SCHEMA
             and hex_of(record["key"]) == os.path.basename(path).partition(".")[0]
