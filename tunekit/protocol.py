@@ -104,6 +104,11 @@ class Request(NamedTuple):
         return cls(**body)
 
 
+def blank_of(home: str | os.PathLike[str], pid: int) -> str:
+    """Where a process that printed nothing leaves its empty log, in the build's own folder."""
+    return f"{home}/blank-{pid}"
+
+
 def event_of(line: bytes) -> dict[str, Any] | None:
     """A line of a worker as an event; None for what is none. What JSON does not have, though Python's parser takes it
     (NaN, half a character), is left out of it, and `misformed` says so."""

@@ -294,7 +294,7 @@ class Builder:
             self.listen({**warning, "action": attempt.node.action.label})
 
     def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
-        selected = records.add(self.store, record, attempt.parts_list())
+        selected = records.add(self.store, record, attempt.parts_list(), self._nurseries.blank(attempt.running))
         try:
             found = outcome(self.planner, record, selected)
         except LockError as e:
