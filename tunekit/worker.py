@@ -29,7 +29,7 @@ from tunekit import diskspace, variables
 from tunekit.errors import ActionError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.lifeline import adopt_orphans, die_with, end_children
-from tunekit.protocol import Events, Request
+from tunekit.protocol import Events, Request, blank_of
 from tunekit.store.artifacts import view
 from tunekit.store.proof import Proof
 from tunekit.store.shelf import StoreShelf
@@ -122,13 +122,13 @@ def child(request: Request, fd: int) -> int:
     folder = Path(request.staging).parent
     events = Events(request.action, fd, StoreShelf(Store(Path(request.store)), _BEGAN))
     try:
-        marks = Path.cwd() / "proven"
+        marks, blank = Path.cwd() / "proven", blank_of(Path.cwd(), os.getpid())
         folder.mkdir(exist_ok=True)
         _log_into(folder / "log.txt")
         _environment(request, folder)
         events.emit("start", pid=os.getpid())
         outputs = _run(request, events, marks)
-        _leave(folder)
+        _leave(folder, blank)
     except Exception as e:
         error = _named(e, request)
         if error.slug == "disk-full":
@@ -149,14 +149,14 @@ def _log_into(path: Path) -> None:
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
 
 
-def _leave(folder: Path) -> None:
+def _leave(folder: Path, blank: str) -> None:
     """Remove the staging folder if nothing was printed and no state is left to continue from; else it stays until the
-    result is published."""
+    result is published. The empty log is left to the controller, which makes the record of it: a file less to make."""
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(OSError):
         if not os.stat(folder / "log.txt").st_size:
-            os.unlink(folder / "log.txt")
+            os.rename(folder / "log.txt", blank)
             os.rmdir(folder)
 
 

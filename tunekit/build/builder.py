@@ -76,7 +76,8 @@ class Builder:
         self._changed = True  # what runs, since it was last asked what may start
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
-        self.requests = Requests(planner)
+        self.requests = Requests(planner, self.records)
+        self.history = history.Pen(self.root)
         self.fetching = Fetching(planner, listener)
         self._gated = set(planner.graph.gated)
         self.links: dict[str, str] | None = None  # set when everything asked for is there
@@ -293,16 +294,16 @@ class Builder:
             self.listen({**warning, "action": attempt.node.action.label})
 
     def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
-        selected = records.add(self.store, record, attempt.parts_list())
+        selected = records.add(self.store, record, attempt.parts_list(), self._nurseries.blank(attempt.running))
         try:
             found = outcome(self.planner, record, selected)
         except LockError as e:
             attempt.clear()
-            history.append(self.root, label, record, "attempt")  # gc keeps it: it may be promoted
+            self.history.append(label, record, "attempt")  # gc keeps it: it may be promoted
             self._end(label, e)
             return
-        if found.record is not record:
-            history.append(self.root, label, record, "attempt")
+        if found.record["attempt"] != record["attempt"]:
+            self.history.append(label, record, "attempt")
         selected, (slug, message) = found
         if slug:
             self.listen({"type": "warning", "action": label, "slug": slug, "message": message})
@@ -314,7 +315,7 @@ class Builder:
         self.planner.forced.discard(label)
         attempt.clear()
         self.planner.remember(node)
-        history.append(self.root, label, selected, "built")
+        self.history.append(label, selected, "built")
         self.executed.append(label)
         self._release(label)
         self._done(label, selected, "built")
@@ -324,7 +325,7 @@ class Builder:
         node.run = False
         self.found += 1
         if record and how != "fetched":  # which is in the history since it came
-            history.append(self.root, label, record, how)
+            self.history.append(label, record, how)
         self._done(label, record, how)
 
     def _done(self, label: str, record: dict[str, Any], how: str) -> None:
@@ -385,3 +386,4 @@ class Builder:
             attempt.lease.release()
         self._selector.close()
         self._announcer.close()
+        self.history.close()
