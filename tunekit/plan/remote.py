@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from tunekit.lockfile import ResultBlock
 from tunekit.parts import Made
 from tunekit.store.store import Store
 
 Say = Callable[[int, int], None]  # bytes that are here, bytes in all
+Promoted = Callable[[str], ResultBlock | None]  # what the lock chose for a key
 
 
 class Remote(Protocol):
@@ -17,8 +19,9 @@ class Remote(Protocol):
 
     url: str
 
-    def lookup(self, keys: list[str]) -> dict[str, dict[str, Any]]:
-        """Records of those keys that it has, in one batch."""
+    def lookup(self, keys: list[str], promoted: Promoted) -> dict[str, dict[str, Any]]:
+        """Records of those keys that it has, in one batch: of a promoted result the one that was promoted, if it has
+        that."""
         ...
 
     def have(self, trees: list[str]) -> set[str]:

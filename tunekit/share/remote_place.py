@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
@@ -11,6 +12,7 @@ from tunekit.hashing import hex_of
 BATCH_FILES, BATCH_BYTES = 4096, 4 << 30  # so much comes or goes before it is made durable and named
 SMALL = 64 << 20  # records, lists of files and of parts: larger is not one of ours
 BLOCK = 1 << 20
+ATTEMPT = re.compile(r"[0-9A-Za-z]{1,32}(-[0-9a-z]{1,32}){0,3}\Z")
 
 
 class Item(NamedTuple):
@@ -71,6 +73,11 @@ class Place(Protocol):
 
 def entry(key: str) -> str:
     return "ac/" + hex_of(key)
+
+
+def attempt_entry(key: str, attempt: str | int) -> str:
+    """Of an attempt that a lock promotes, where `entry` is another's; empty for a name that none has."""
+    return f"{entry(key)}.{attempt}" if isinstance(attempt, str) and ATTEMPT.match(attempt) else ""
 
 
 def blob(digest: str) -> str:
