@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
+from tunekit.engine import trackers
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
 from tunekit.protocol import Request
@@ -58,7 +59,7 @@ def save_steps(spec: Run) -> int:
 def training_arguments(cls: type[Config], spec: Run, request: Request, **more: Any) -> Config:
     """`cls` (SFTConfig, GRPOConfig, …) with the settings that all methods share; `more` adds or overrides.
 
-    Raises ActionError: `batch-remainder`, `warmup-without-schedule`, `no-bf16`.
+    Raises ActionError: `batch-remainder`, `warmup-without-schedule`, `no-bf16`, `missing-package`.
     """
     if spec.lr_scheduler == "constant" and spec.warmup_ratio:
         raise ActionError(
@@ -81,6 +82,7 @@ def training_arguments(cls: type[Config], spec: Run, request: Request, **more: A
         "fp16": False,
         "use_cpu": not cuda,
     }
+    settings |= trackers.prepare(spec, request)
     settings |= _optimizer(spec) | _reporting(spec) | _checkpointing(cls, spec) | _data(spec)
     return cls(**(settings | more))
 
