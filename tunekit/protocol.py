@@ -79,6 +79,7 @@ class Request(NamedTuple):
     provenance: dict[str, Any]  # label, source ids: what may be written into an artifact's config
     finish: bool = False  # a training run: take no further step, make the result of its last checkpoint
     bases: list[str] = []  # of parts (tunekit.parts), one an item; empty where an action has none
+    watch: str = ""  # a folder for what trackers and profilers write: of no artifact, and in no key; "": there is none
     previous: str = ""  # the parts of this label's last execution, for `tunekit.parts.listed`: a hint, never needed
 
     def one(self, role: str) -> Input:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_project import Project, children_of
 

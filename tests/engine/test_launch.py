@@ -35,13 +35,18 @@ STILL = LORA | {"dropout": 0.0}  # each process has a random state of its own
 JOBS: dict[str, dict[str, Any]] = {
     "ddp": {"spec": {"processes": 2}},
     "zero1": {"spec": {"processes": 2, "strategy": "zero1", "adapter": STILL}},
-    "ddp, adapter, packed": {"spec": {"processes": 2, "adapter": STILL, "packing": True, "sequence_len": 64, "micro_batch_size": 2}},
+    "ddp, adapter, packed": {
+        "spec": {"processes": 2, "adapter": STILL, "packing": True, "sequence_len": 64, "micro_batch_size": 2}
+    },
     "raised": {"spec": {"processes": 2}, "fault": {"raise": 5}},
     "raised, resumed": {"spec": {"processes": 2}, "root": "raised"},
     "zero1, killed": {"spec": {"processes": 2, "strategy": "zero1", "adapter": STILL}, "fault": {"kill": 5}},
     "zero1, resumed": {"spec": {"processes": 2, "strategy": "zero1", "adapter": STILL}, "root": "zero1, killed"},
     "too few": {"spec": {"processes": 2}, "processes": 1},
-    "dropped": {"spec": {"processes": 2, "strategy": "zero1", "adapter": STILL}, "provenance": {"drops_strategy": True}},
+    "dropped": {
+        "spec": {"processes": 2, "strategy": "zero1", "adapter": STILL},
+        "provenance": {"drops_strategy": True},
+    },
 }
 
 

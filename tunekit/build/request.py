@@ -10,6 +10,8 @@ from typing import Any
 
 from tunekit.build import history
 from tunekit.build.fetching import PARTS
+from tunekit.errors import StoreError
+from tunekit.hashing import hex_of
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
 from tunekit.protocol import Input, Request
@@ -54,6 +56,7 @@ class Requests:
             provenance=_provenance(action.inputs),
             finish=finish,
             bases=bases,
+            watch=watch_folder(planner.inputs.root, action.label, node.key),
             previous=(self._previous(action.label) or _from_elsewhere(folder)) if bases else "",
         )
 
@@ -117,6 +120,17 @@ class Requests:
     def _history(self) -> history.Newest:
         """As it was before this build: of what that executes, the planner knows the last result."""
         return history.Newest(self.planner.inputs.root)
+
+
+def watch_folder(root: Path, label: str, key: str) -> str:
+    """`.tunekit/watch/<kind>/<name>/<key>`, where a worker may write for people to look at; it is not made here.
+    StoreError `bad-watch` where a link leads away: a stranger's archive may have one."""
+    kind, _, name = label.partition(":")
+    path = root / ".tunekit" / "watch" / kind / name / hex_of(key)[:12]
+    for folder in (path, *path.parents[:4]):
+        if folder.is_symlink():
+            raise StoreError(f"{folder} is a link", slug="bad-watch", hint="remove it: trackers write there")
+    return str(path)
 
 
 def _from_elsewhere(folder: str) -> str:

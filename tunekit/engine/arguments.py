@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
+from tunekit.engine import trackers
 from tunekit.engine.parallel import strategy_arguments, world_size
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
@@ -59,7 +60,7 @@ def save_steps(spec: Run) -> int:
 def training_arguments(cls: type[Config], spec: Run, request: Request, **more: Any) -> Config:
     """`cls` (SFTConfig, GRPOConfig, …) with the settings that all methods share; `more` adds or overrides.
 
-    Raises ActionError: `batch-remainder`, `warmup-without-schedule`, `no-bf16`.
+    Raises ActionError: `batch-remainder`, `warmup-without-schedule`, `no-bf16`, `missing-package`.
     """
     if spec.lr_scheduler == "constant" and spec.warmup_ratio:
         raise ActionError(
@@ -82,6 +83,7 @@ def training_arguments(cls: type[Config], spec: Run, request: Request, **more: A
         "fp16": False,
         "use_cpu": not cuda,
     }
+    settings |= trackers.prepare(spec, request)
     settings |= _optimizer(spec) | _reporting(spec) | _checkpointing(cls, spec) | _data(spec)
     return cls(**_joined(settings, strategy_arguments(spec), more))
 

@@ -1,7 +1,8 @@
 """The processes of one action: forked from its worker by torch's elastic agent, which also ends them.
 
 accelerate's own launchers stand on the same agent, but start anew (7 s of imports a process), only one process on a
-machine without a device, or none once bitsandbytes was imported. Each runs the whole room; process 0 writes the events and the result. An error of any of them is the action's.
+machine without a device, or none once bitsandbytes was imported. Each process runs the whole room; process 0 writes
+the events and the result. An error of any of them is the action's.
 """
 
 from __future__ import annotations

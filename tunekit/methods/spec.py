@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from tunekit.bounds import bound
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
 from tunekit.forms import Reads
+from tunekit.health import fault_of
 from tunekit.label import Label
 from tunekit.spec import PRIVATE, PositiveInt, Spec, numeric, operational, semantic
 from tunekit.steps.adapter.spec import Adapter
@@ -28,6 +29,19 @@ class DataItem(Masking, frozen=True, kw_only=True):
         ),
     ] = 1.0
     limit: Annotated[PositiveInt | None, semantic("Use the first rows only.")] = None
+
+
+class Profile(Spec, frozen=True, kw_only=True):
+    """Optimizer steps that are recorded operator by operator (docs/watching.md)."""
+
+    start: Annotated[int, operational("First step, counted from 1.", ge=1)] = 3
+    steps: Annotated[int | list[PositiveInt], operational("How many, or which ones (`start` is then not read).")] = 5
+
+    def chosen(self) -> list[int]:
+        """The steps in order."""
+        if isinstance(self.steps, int):
+            return list(range(self.start, self.start + self.steps))
+        return sorted(set(self.steps))
 
 
 class Run(Spec, frozen=True, kw_only=True):
@@ -76,7 +90,15 @@ class Run(Spec, frozen=True, kw_only=True):
     cpus: Annotated[int, numeric("Threads; 0: all that there are.", ge=0)] = 0
     logging_steps: Annotated[int, operational("Steps between two points of the metrics history.", ge=1)] = 1
     checkpoint_steps: Annotated[int, operational("Steps between two staging checkpoints.", ge=1)] = 50
-    report_to: Annotated[list[str], operational("Trackers of Transformers (`wandb`, `tensorboard`).")] = []
+    report_to: Annotated[
+        list[Literal["tensorboard", "wandb", "trackio"]],
+        operational("Trackers: tensorboard, wandb, trackio; their files go to `.tunekit/watch` (docs/watching.md)."),
+    ] = []
+    health: Annotated[
+        str | dict[str, str],
+        operational('Ranges of a healthy run: "stop", "warn" or "off" for all rules, or a table (docs/watching.md).'),
+    ] = ""
+    profile: Annotated[Profile | None, operational("Steps to profile: `{ start = 3, steps = 5 }`.")] = None
     packages: Annotated[list[str], semantic("Distributions whose version enters the key.")] = []
     files: Annotated[list[str], semantic("Further project files that the code reads.")] = []
     gates: Annotated[
@@ -104,6 +126,10 @@ class Run(Spec, frozen=True, kw_only=True):
             wrong.append(("micro_batch_size", message, hint))
         if self.train_parameters == []:
             wrong.append(("train_parameters", "no parameter would be trained", "name some, or remove it for all"))
+        if self.profile and not self.profile.chosen():
+            wrong.append(("profile", "no step is profiled", "steps = 5, or a list of steps"))
+        if fault := fault_of(self.method, self.health):
+            wrong.append(("health", *fault))
         return wrong
 
 

@@ -172,6 +172,15 @@ class Diff(Part):
     seconds: list[Number]
 
 
+class Report(Part):
+    """`tunekit report`: the page that was written, and its size in bytes."""
+
+    schema: Literal["tunekit/report/1"]
+    labels: list[str]
+    file: str
+    size: int
+
+
 class Package(Part):
     """`installed` is null where it is not."""
 
