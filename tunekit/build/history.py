@@ -14,7 +14,7 @@ from tunekit.foreign import STATE_BYTES, Unfit, json_of, read_plain
 from tunekit.hashing import hex_of
 
 _encode = json.JSONEncoder(sort_keys=True).encode
-_LABEL = re.compile(rb'"label": ("(?:[^"\\\n]|\\.)*+")')
+_LABEL = rb'"label": ("(?:[^"\\\n]|\\.)*+")'  # compiled where it is used: `status` reads this module
 
 
 def path(root: Path) -> Path:
@@ -96,7 +96,7 @@ class Newest:
         except (OSError, Unfit):
             self._data = b""
         self._places: dict[bytes, list[int]] = {}
-        for found in _LABEL.finditer(self._data):
+        for found in re.finditer(_LABEL, self._data):
             self._places.setdefault(found[1], []).append(found.start())
 
     def of(self, label: str) -> dict[str, Any] | None:
