@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jinja2.runtime import Context, LoopContext
+from jinja2.utils import Namespace
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _OF_DICTS = frozenset(dir(dict))
@@ -31,8 +32,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(  # type: ignore[override]  # the base's names begin with two underscores
         self, context: Context, obj: Any, /, *args: Any, **kwargs: Any
     ) -> Any:
-        """A method of a text is safe, and wants no context."""
-        if type(obj) is _METHOD and type(obj.__self__) is str and obj.__name__ in _OF_TEXT:
+        """Methods of a text and `namespace` are safe, and want no context."""
+        if obj is Namespace or (type(obj) is _METHOD and type(obj.__self__) is str and obj.__name__ in _OF_TEXT):
             kwargs.pop("_loop_vars", None)
             kwargs.pop("_block_vars", None)
             return obj(*args, **kwargs)
