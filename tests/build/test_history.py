@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunekit.build import history
+from tunekit.plan.state import State
 
 KEY = "sha256:" + "a" * 64
 LABELS = ["dataset:a", "dataset:a#fetch", "dataset:ab", "run:a"]
@@ -30,3 +31,14 @@ def test_last_is_the_last_that_read_finds(tmp_path_factory, written, ends):
     lines = history.read(root)
     for label in LABELS:
         assert history.last(root, label) == next((x for x in reversed(lines) if x["label"] == label), None)
+
+
+def test_what_tunekit_makes_in_a_project_is_not_for_its_repository(tmp_path):
+    history.append(tmp_path, "run:a", {"key": KEY, "attempt": "1", "outputs": {"main": KEY}}, "built")
+    ignore = tmp_path / ".tunekit" / ".gitignore"
+    assert ignore.read_text() == "*\n"
+    ignore.write_text("# mine\n")
+    state = State(tmp_path)
+    state.dirty = True
+    state.save()
+    assert ignore.read_text() == "# mine\n" and (tmp_path / ".tunekit" / "state").is_dir()

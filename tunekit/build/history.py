@@ -11,6 +11,7 @@ from typing import Any
 from tunekit.errors import StoreError
 from tunekit.foreign import STATE_BYTES, Unfit, json_of, read_plain
 from tunekit.hashing import hex_of
+from tunekit.manifest.find import own_folder
 
 
 def path(root: Path) -> Path:
@@ -32,7 +33,7 @@ def append(root: Path, label: str, record: dict[str, Any], how: str) -> None:
     try:
         fd = os.open(file, flags, 0o644)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(file), exist_ok=True)
+        own_folder(root)
         fd = os.open(file, flags, 0o644)
     try:
         os.write(fd, json.dumps(line, sort_keys=True).encode() + b"\n")
