@@ -12,6 +12,7 @@ from typing import Any
 from tunekit.errors import StoreError
 from tunekit.foreign import STATE_BYTES, Unfit, json_of, read_plain
 from tunekit.hashing import hex_of
+from tunekit.manifest.find import own_folder
 
 _encode = json.JSONEncoder(sort_keys=True).encode
 _LABEL = rb'"label": ("(?:[^"\\\n]|\\.)*+")'  # compiled where it is used: `status` reads this module
@@ -25,6 +26,7 @@ class Pen:
     """Writes lines, through one open file for as long as a build lasts."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._path = f"{root}/.tunekit/history.jsonl"
         self._fd = -1
 
@@ -53,7 +55,7 @@ class Pen:
         try:
             return os.open(self._path, flags, 0o644)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            own_folder(self._root)
             return os.open(self._path, flags, 0o644)
 
 

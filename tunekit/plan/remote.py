@@ -33,6 +33,10 @@ class Remote(Protocol):
         there afterwards."""
         ...
 
+    def halt(self) -> None:
+        """Whatever is being fetched by other threads ends soon, and is not there."""
+        ...
+
     def small(self, store: Store, digests: list[str]) -> None:
         """Bring single small objects (histories of metrics) into the store, those that can be had."""
         ...

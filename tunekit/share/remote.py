@@ -146,6 +146,9 @@ class Remote:
             for item in placed:
                 _remove(item.path)
 
+    def halt(self) -> None:
+        self.place.halted = self._down = True
+
     # -- how it fails ----------------------------------------------------------------------------
 
     def _lists(self, trees: list[str]) -> dict[str, list[artifacts.Entry]]:
@@ -172,6 +175,8 @@ class Remote:
         try:
             yield
         except RemoteError as e:
+            if self.place.halted:
+                return
             if self._required:
                 raise
             self._down = True

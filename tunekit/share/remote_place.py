@@ -38,6 +38,7 @@ class Place(Protocol):
 
     url: str
     writable: bool
+    halted: bool  # set by another thread: `get` ends soon, with RemoteError `halted`
 
     def open(self) -> None:
         """Make ready to be written to: a folder is made."""
@@ -97,6 +98,11 @@ def unreachable(url: str, error: BaseException) -> RemoteError:
 def denied(url: str, error: BaseException) -> RemoteError:
     return RemoteError(f"the remote {url} refuses this user ({str(error)[:300]})", slug="remote-denied",
                        hint="writers need credentials, in the environment or in the cloud's own files")  # fmt: skip
+
+
+def halt_if(place: Place) -> None:
+    if place.halted:
+        raise RemoteError(f"the remote {place.url} is not asked any more", slug="halted")
 
 
 def read_only(url: str) -> RemoteError:
