@@ -30,7 +30,7 @@ PAIRS = (
 REFERENCE = "ref"
 
 
-class ReferenceTrainer(Weighed, DPOTrainer):  # type: ignore[misc]
+class ReferenceTrainer(Weighed, DPOTrainer):
     """Loss and figures of a forward pass are TRL's.
 
     TRL makes tokens of texts, and log-probabilities of a reference, when it is made; neither is left to do. It looks at
