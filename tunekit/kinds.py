@@ -70,6 +70,7 @@ METHODS = {
         Kind("run.distill", _M + "distill", "Distill", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.dpo", _M + "dpo", "Dpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.ipo", _M + "ipo", "Ipo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.kto", _M + "kto", "Kto", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.orpo", _M + "orpo", "Orpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.simpo", _M + "simpo", "Simpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.reward", _M + "reward", "RewardModel", 1, "torch", outputs=("last", "best"), tolerance=0.02),

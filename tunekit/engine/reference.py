@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from tunekit.engine.loading import Loaded
+from tunekit.engine.loading import Loaded, keep_precision
 from tunekit.errors import ActionError
-from tunekit.protocol import Events
+from tunekit.protocol import Events, Request
 
 FORMAT = 1
 WEIGHTS, INDEX = "reference.safetensors", "reference.json"
@@ -59,6 +59,23 @@ class Reference(NamedTuple):
 def mismatch(what: str) -> ActionError:
     hint = "this is a fault of tunekit or of its cache: `tunekit build --force` of the #reference step scores them anew"
     return ActionError(f"the reference does not belong to this run: {what}", slug="reference-mismatch", hint=hint)
+
+
+def reference_of(request: Request, own: bool) -> Reference:
+    """The reference of a run. `own`: it is to be the policy that the run begins with.
+
+    Raises ActionError `not-a-reference`, `reference-mismatch`.
+    """
+    reference = open_reference(request.one("reference").path)
+    policy = policy_of(request)
+    if own and reference.policy != policy:
+        raise mismatch(f"it is of {reference.policy}, and training begins with {policy}")
+    return reference
+
+
+def policy_of(request: Request) -> dict[str, str]:
+    """Digests of the weights of a request, by role."""
+    return {role: request.one(role).digest for role in ("base", "adapter") if request.inputs.get(role)}
 
 
 def open_reference(directory: str) -> Reference:
@@ -142,11 +159,12 @@ def score(
     return found
 
 
-def check_start(loaded: Loaded, rows: Scorable, logps: np.ndarray, pad_token_id: int, events: Events) -> None:
+def begin(loaded: Loaded, rows: Scorable, logps: np.ndarray, pad_token_id: int, events: Events) -> None:
     """The gate `reference`: the policy as training begins holds a few rows to be as likely as the reference does.
 
-    Raises ActionError `reference-mismatch`.
+    Called when the trainer is made (its head computes). Raises ActionError `reference-mismatch`.
     """
+    keep_precision(loaded)
     few = range(min(4, len(rows)))
     model: Any = loaded.model
     was_training = model.training

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from tunekit.engine.loading import Loaded
-from tunekit.engine.reference import check_start, mismatch, open_reference
+from tunekit.engine.reference import begin, reference_of
 from tunekit.methods.dpo.dataset import ReferencedPairs
 from tunekit.methods.dpo.flat import check_flat
 from tunekit.methods.dpo.spec import Dpo, ReferencedRun
@@ -26,20 +24,16 @@ def run(request: Request, events: Events) -> dict[str, str]:
 
 def train_referenced(spec: ReferencedRun, beta: float, request: Request, events: Events) -> dict[str, str]:
     """Raises ActionError `reference-mismatch`, and what `train_pairs` raises."""
-    reference = open_reference(request.one("reference").path)
-    policy: dict[str, Any] = {r: request.one(r).digest for r in ("base", "adapter") if request.inputs.get(r)}
-    if spec.reference is None and reference.policy != policy:
-        raise mismatch(f"it is of {reference.policy}, and training begins with {policy}")
+    reference = reference_of(request, own=spec.reference is None)
 
     def make(loaded: Loaded, trained: Pairs, evaluated: Pairs | None) -> ReferenceTrainer:
         rows = ReferencedPairs(trained, reference.of("data", trained))
         held_out = ReferencedPairs(evaluated, reference.of("eval_data", evaluated)) if evaluated else None
         trainer = make_trainer(spec, request, loaded, rows, held_out, beta)
         if spec.reference is None:
-            check_start(loaded, trained, rows.logps, trained.tokens.pad_token_id, events)
+            begin(loaded, trained, rows.logps, trained.tokens.pad_token_id, events)
         if spec.padding_free:
             check_flat(loaded, trained, events)
-        events.effective(reference=reference.policy)
         return trainer
 
     return train_pairs(spec, request, events, make)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from tunekit.derive import Edge, Scope
+from tunekit.forms import Reads
 from tunekit.label import Label
 from tunekit.methods.pairwise.spec import PairRun, evals_of
 from tunekit.methods.spec import DataItem, data_fields, items_of, policy, run_action, start_of, tokens_of
 from tunekit.spec import numeric, semantic
-from tunekit.steps.reference.spec import Reference, Share, reference_action
+from tunekit.steps.reference.spec import Pairing, Reference, Share, changed_by, reference_action
 
 __all__ = ["Dpo", "derive", "policy"]
 
@@ -64,29 +65,43 @@ def shares_of(items: list[DataItem]) -> list[Share]:
     return [Share(limit=item.limit, weight=item.weight) for item in items]
 
 
-def policy_of(spec: ReferencedRun, start: dict[str, list[Edge]], scope: Scope) -> dict[str, list[Edge]]:
+def policy_of(named: str | None, start: dict[str, list[Edge]], scope: Scope) -> dict[str, list[Edge]]:
     """The weights of the reference policy by role; `start`: those that the run begins with."""
-    if spec.reference is None:
+    if named is None:
         return start
-    found = scope.policy(spec.reference, "reference")
+    found = scope.policy(named, "reference")
     return {"base": [found.base]} | ({"adapter": [found.adapter]} if found.adapter else {})
 
 
 def derive(label: Label, spec: ReferencedRun, scope: Scope) -> None:
+    derive_referenced(label, spec, scope, ("chosen", "rejected"), spec.reference)
+
+
+def derive_referenced(
+    label: Label,
+    spec: PairRun,
+    scope: Scope,
+    reads: tuple[Reads, ...],
+    named: str | None,
+    pairing: Pairing | None = None,
+) -> None:
+    """The actions of a run that is held to a reference policy: tokens, what the reference says of them, training."""
     items, evals = items_of(spec), evals_of(spec)
     start, adapter, tokenizer = start_of(label, spec, scope)
-    tokens = tokens_of(label, items + evals, tokenizer, "data", scope, ("chosen", "rejected"))
+    tokens = tokens_of(label, items + evals, tokenizer, "data", scope, reads)
     scored = Reference(
         data=shares_of(items),
         eval_data=shares_of(evals),
         sequence_len=spec.sequence_len,
         overlong=spec.overlong,
+        pairing=pairing,
+        adapter=changed_by(adapter) if named is None else None,
         dtype=spec.dtype,
         attn=spec.attn,
         micro_batch_size=spec.micro_batch_size or min(spec.batch_size, 8),
         names=[item.dataset for item in items + evals],
     )
-    weights = policy_of(spec, start, scope) | {"tokens": [tokens]}
+    weights = policy_of(named, start, scope) | {"tokens": [tokens]}
     reference = scope.add(reference_action(label, scored, weights, spec.cpus))
     inputs = start | {"tokens": [tokens], "reference": [reference]}
     fields = {"data": data_fields(items), "eval_data": data_fields(evals)}

@@ -5,14 +5,22 @@ Letters: B rows, T tokens.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
-from tunekit.engine.pairs import Answers
+from tunekit.engine.pairs import Answers, answers_of, warn_of_answers
 from tunekit.engine.rows import Tokens
 from tunekit.engine.shuffle import permutation
+from tunekit.engine.weighing import COUNTS
+from tunekit.methods.evaluated import evals_of
+from tunekit.methods.kto.spec import Kto
+from tunekit.methods.pairwise.dataset import padded
+from tunekit.methods.spec import items_of
+from tunekit.protocol import Events
 
 Sequence_ = tuple[np.ndarray, np.ndarray]  # input_ids and labels, int64
 
@@ -77,3 +85,81 @@ class Judged(Dataset[Verdict]):
 def _answer(labels: np.ndarray) -> int:
     """Where the answer begins."""
     return int(np.argmax(labels != -100))
+
+
+Row = tuple[Verdict, np.ndarray]
+
+
+class ReferencedRows(Dataset[Row]):
+    """`logps`: [n, 2], of the answer and of the mismatched one."""
+
+    def __init__(self, judged: Judged, logps: np.ndarray) -> None:
+        self.judged = judged
+        self.logps = logps
+
+    def __len__(self) -> int:
+        return len(self.judged)
+
+    def __getitem__(self, index: int) -> Row:
+        return self.judged[index], self.logps[index]
+
+
+class KtoCollator:
+    """What TRL's collator makes, of token views: `input_ids`, `attention_mask` and `completion_mask`, [B, T], the same
+    with `KL_` in front of the mismatched ones; `label`, `ref_logps` and `ref_KL_logps`, [B]; and the counts."""
+
+    def __init__(self, pad_token_id: int) -> None:
+        self._pad_token_id = pad_token_id
+
+    def __call__(self, rows: list[Row]) -> dict[str, Any]:
+        batch: dict[str, Any] = {}
+        for prefix, side in (("", "answer"), ("KL_", "mismatched")):
+            columns = padded([getattr(verdict, side) for verdict, _ in rows], self._pad_token_id)
+            mask = (columns.pop("labels") != -100).long()
+            mask[:, 0] = 0  # nothing is before it: it is never predicted
+            batch |= {f"{prefix}{name}": value for name, value in (columns | {"completion_mask": mask}).items()}
+        logps = torch.from_numpy(np.stack([found for _, found in rows]))
+        return {
+            **batch,
+            "label": torch.tensor([verdict.wanted for verdict, _ in rows]),
+            "ref_logps": logps[:, 0],
+            "ref_KL_logps": logps[:, 1],
+            COUNTS: {"rows": len(rows), "tokens": int(batch["attention_mask"].sum())},
+        }
+
+
+def open_judged(spec: Kto, tokens: Tokens, events: Events) -> tuple[Judged, Judged | None]:
+    """What is trained on and what is evaluated; tells what became of every row.
+
+    Raises ActionError: `row-too-long`, `no-labels`, `bad-tokens`.
+    """
+    items, evals = items_of(spec), evals_of(spec)
+    views = []
+    for at, item in enumerate([*items, *evals]):
+        limits: dict[str, Any] = {"limit": item.limit, "weight": item.weight, "name": item.dataset}
+        view = answers_of(tokens, at, spec.sequence_len, spec.overlong, **limits)
+        warn_of_answers(item.dataset, view, events)
+        views.append(view)
+    told = [{"dataset": i.dataset, **v.ledger} for i, v in zip([*items, *evals], views, strict=True)]
+    events.effective(ledger={"data": told[: len(items)], "eval_data": told[len(items) :]})
+    trained, evaluated = views[: len(items)], views[len(items) :]
+    make = partial(Judged, tokens, seed=spec.seed, block=spec.batch_size, sequence_len=spec.sequence_len)
+    return make(trained), make(evaluated) if evaluated else None
+
+
+def warn_of_balance(spec: Kto, judged: Judged, events: Events) -> None:
+    """Tells how many answers are wanted, and warns if there are none of a kind, or if their weighted numbers are
+    further apart than 4 to 3 (the paper's eq. 8 is 1 to 4/3)."""
+    wanted, rest = judged.wanted, len(judged) - judged.wanted
+    events.effective(verdicts={"wanted": wanted, "unwanted": rest})
+    if not wanted or not rest:
+        kind = "wanted" if wanted else "unwanted"
+        events.warning("one-verdict", f"all {len(judged)} answers are {kind}: there is nothing to tell them apart by")
+        return
+    share = spec.desirable_weight * wanted / max(spec.undesirable_weight * rest, 1e-9)
+    if not 3 / 4 <= share <= 4 / 3:
+        message = (
+            f"{wanted} answers are wanted and {rest} are not; by their weights the wanted ones count {share:.2g} times "
+            f"as much. 1 to 1.33 is recommended: desirable_weight = {spec.undesirable_weight * rest / wanted:.2g}"
+        )
+        events.warning("unbalanced", message)

@@ -12,7 +12,15 @@ import torch
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.loading import load_policy
 from tunekit.engine.pairs import Answers, answers_of, pairs_of
-from tunekit.engine.reference import Reference, Scorable, content_of, score, with_log_probabilities, write_reference
+from tunekit.engine.reference import (
+    Reference,
+    Scorable,
+    content_of,
+    policy_of,
+    score,
+    with_log_probabilities,
+    write_reference,
+)
 from tunekit.engine.rows import Tokens
 from tunekit.methods.kto.dataset import Judged
 from tunekit.methods.pairwise.dataset import SIDES, Pairs
@@ -28,7 +36,12 @@ def run(request: Request, events: Events) -> dict[str, str]:
     rows = _rows(spec, tokens)
     adapter = request.maybe("adapter")
     loaded = load_policy(
-        request.one("base").path, adapter and adapter.path, dtype=spec.dtype, attn=spec.attn, trainable=False
+        request.one("base").path,
+        adapter and adapter.path,
+        spec.adapter,
+        dtype=spec.dtype,
+        attn=spec.attn,
+        trainable=False,
     )
     model: Any = loaded.model
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -40,9 +53,8 @@ def run(request: Request, events: Events) -> dict[str, str]:
         logps[name] = score(loaded, some, tokens.pad_token_id, spec.micro_batch_size, done)
         behind += len(some)
     events.effective(attn=loaded.attn, determinism=determinism, rows={name: len(some) for name, some in rows.items()})
-    policy = {role: request.one(role).digest for role in ("base", "adapter") if request.inputs.get(role)}
     contents = {name: content_of(some) for name, some in rows.items()}
-    write_reference(Path(request.out) / "main", Reference(logps, contents, policy))
+    write_reference(Path(request.out) / "main", Reference(logps, contents, policy_of(request)))
     return {"main": "main"}
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
+
 from tunekit.derive import Action, Edge, action_of
 from tunekit.label import Label
 from tunekit.spec import PositiveInt, Spec, numeric, operational, semantic
+from tunekit.steps.adapter.spec import Adapter
 
 
 class Share(Spec, frozen=True, kw_only=True):
@@ -36,10 +39,23 @@ class Reference(Spec, frozen=True, kw_only=True):
     sequence_len: Annotated[int, semantic("As the run's.")]
     overlong: Annotated[Literal["error", "drop", "keep_start", "keep_end"], semantic("As the run's.")] = "error"
     pairing: Annotated[Pairing | None, semantic("Of answers with verdicts; none: pairs.")] = None
+    adapter: Annotated[
+        Adapter | None, semantic("A new adapter, as far as it makes the policy at the start another than its base.")
+    ] = None
     dtype: Annotated[Literal["float32", "bfloat16"], semantic("Weights and activations.")] = "float32"
     attn: Annotated[str, numeric("Attention implementation.")] = "auto"
     micro_batch_size: Annotated[int, numeric("Rows a forward pass.", ge=1)] = 8
     names: Annotated[list[str], operational("Of the datasets, for messages.")] = []
+
+
+def changed_by(adapter: Adapter | None) -> Adapter | None:
+    """What of a new adapter changes the policy before the first step: a quantized base, and what LoftQ makes up for.
+    (An init that takes a part of the base gives as much back.)"""
+    if adapter is None or adapter.quantize == "none":
+        return None
+    if adapter.init == "loftq":
+        return msgspec.structs.replace(adapter, dropout=0.0, loraplus_lr_ratio=None)
+    return Adapter(quantize=adapter.quantize, double_quant=adapter.double_quant)
 
 
 def reference_action(owner: Label, spec: Reference, inputs: dict[str, list[Edge]], cpus: int) -> Action:
