@@ -115,9 +115,9 @@ class LoraMerge:
         weight = _exact(self._origin(name))
         return self._to_4_bits_and_back(name, weight).float() if name in self._rounded else weight
 
-    def origin_slot(self, name: str) -> Slot | None:
-        """The base's tensor that one of the result starts from, if it is one of its files."""
-        return self.skeleton.layout.slot_of(self._origin_name(name))
+    def kept_slot(self, name: str) -> Slot | None:
+        """Where a tensor of the result lies in the base, if nothing is done to it."""
+        return None if self.changes(name) else self.skeleton.layout.slot_of(self._origin_name(name))
 
     def _origin_name(self, name: str) -> str:
         tied = self.skeleton.tied

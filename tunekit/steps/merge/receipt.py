@@ -64,12 +64,15 @@ def receipt(exact: LoraMerge, merged: str, dtypes: list[str], events: Events) ->
     stored = stored_as(found.layout, merged, exact)
     off = compare(exact, stored, [DTYPES[name] for name in rounded_to(dtypes)])
     ids = token_ids(found.base.config.get_text_config().vocab_size)
-    model = Streamed(found.peft)
-    wanted = model.logits(ids, exact.unmerged)
+    wanted = Streamed(found.peft).logits(ids, exact.unmerged, exact.kept_slot)
     plain = Streamed(found.peft, adapted=False)
-    in_float32 = plain.logits(ids, exact.exact)
-    in_store = in_float32 if off.same and dtypes == ["float32"] else plain.logits(ids, stored.tensor)
-    rounded = in_store if off.same else plain.logits(ids, lambda name: _rounded(exact, stored, name, dtypes))
+    in_store = plain.logits(ids, stored.tensor, stored.slot)
+    in_float32 = in_store
+    if not off.same or dtypes != ["float32"]:
+        in_float32 = plain.logits(ids, exact.exact, exact.kept_slot)
+    rounded = in_store
+    if not off.same:
+        rounded = plain.logits(ids, lambda name: _rounded(exact, stored, name, dtypes), lambda name: None)
     judge(Logits(wanted, in_float32, rounded, in_store), off, events)
 
 
@@ -82,18 +85,16 @@ class Stored:
         self._held: tuple[str, dict[str, torch.Tensor]] = ("", {})
 
     def slot(self, name: str) -> Slot | None:
-        return self._layout.slot_of(name)
+        """Where a tensor lies, if it is one of the files'."""
+        return self._layout.slot_of(self._tied[0] if self._tied and name == self._tied[1] else name)
 
     def tensor(self, name: str) -> torch.Tensor:
         """In the dtype in which it is stored."""
+        if slot := self.slot(name):
+            return weights.read(slot)
         group = self._layout.by_name.get(name)
-        if group is None and self._tied and name == self._tied[1]:
-            group = self._layout.by_name[self._tied[0]]
-            return next(iter(group.tensors().values()))
         if group is None:
             raise ActionError(f"the merged model has no {name}", slug="merge-differs")
-        if group.converter is None:
-            return weights.read(group.slots[0])
         if self._held[0] != group.names[0]:
             self._held = (group.names[0], group.tensors())
         return self._held[1][name]
@@ -120,7 +121,7 @@ def compare(exact: LoraMerge, stored: Stored, dtypes: list[torch.dtype]) -> Weig
     """How far the stored tensors are from the exact ones."""
     worst = Weights("", 0.0, True)
     for name in exact.names():
-        if not exact.changes(name) and _same_bytes(exact.origin_slot(name), stored.slot(name)):
+        if _same_bytes(exact.kept_slot(name), stored.slot(name)):
             continue
         held, value = stored.tensor(name), exact.exact(name)
         if held.shape != value.shape:
@@ -142,6 +143,8 @@ def distance(value: torch.Tensor, held: torch.Tensor, dtypes: list[torch.dtype],
     if not value.is_floating_point() or not held.is_floating_point():
         same = torch.equal(value, held)
         return (0.0 if same else float("inf")), same
+    if held.dtype in dtypes and torch.equal(value.to(held.dtype), held):
+        return 0.0, True
     tried = [_off(value, held, dtype, slack) for dtype in dtypes]
     return min(tried)[0], any(same for _, same in tried)
 

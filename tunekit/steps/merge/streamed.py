@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from tunekit.engine import weights
+from tunekit.engine.weights import Slot
 from tunekit.steps.merge.skeleton import META, plain
 
 _SEQUENCES, _LENGTH = 3, 16
+_ROWS = 1 << 21  # elements of an embedding that are in memory at once
 Read = Callable[[str], torch.Tensor]
 
 
@@ -33,12 +36,19 @@ class Streamed:
             _to_device(model, self._device)
 
     @torch.no_grad()
-    def logits(self, ids_BT: torch.Tensor, read: Read) -> torch.Tensor:
-        """[B, T, vocabulary] in float32. `read` says what a tensor of the model is, by name."""
+    def logits(self, ids_BT: torch.Tensor, read: Read, slot: Callable[[str], Slot | None]) -> torch.Tensor:
+        """[B, T, vocabulary] in float32. `read` says what a tensor of the model is, by name; `slot` where it lies, if
+        it is just as in a file: of embeddings, which are large, only the rows that are needed are then in memory."""
         self._read = read
         hooks: list[Any] = []
+        by_rows: list[Any] = []
         try:
             for name, unit, deep in self._units("", self._model):
+                found = slot(plain(f"{name}.weight")) if not deep else None
+                if found and _takes_rows(unit):
+                    vars(unit)["forward"] = self._by_rows(unit, found)
+                    by_rows.append(unit)
+                    continue
                 hooks.append(unit.register_forward_pre_hook(self._loader(name, deep), prepend=True))
                 hooks.append(unit.register_forward_hook(_unloader(deep), always_call=True))
             with _as_told(self._model, self._adapted):
@@ -46,6 +56,8 @@ class Streamed:
         finally:
             for hook in hooks:
                 hook.remove()
+            for unit in by_rows:
+                del vars(unit)["forward"]
         return found.float().cpu()
 
     def _loader(self, path: str, deep: bool) -> Callable[..., None]:
@@ -56,6 +68,21 @@ class Streamed:
                 holder._parameters[name] = nn.Parameter(value, requires_grad=False)
 
         return load
+
+    def _by_rows(self, unit: nn.Module, slot: Slot) -> Callable[[torch.Tensor], torch.Tensor]:
+        def rows(first: int, count: int) -> torch.Tensor:
+            return weights.read_rows(slot, first, count).to(self._device, torch.float32)
+
+        def embed(ids_BT: torch.Tensor) -> torch.Tensor:
+            known, where = ids_BT.unique(return_inverse=True)
+            return torch.cat([rows(i, 1) for i in known.tolist()])[where]
+
+        def project(x_BTD: torch.Tensor) -> torch.Tensor:
+            step = max(1, _ROWS // slot.shape[1])
+            pieces = [(first, min(step, slot.shape[0] - first)) for first in range(0, slot.shape[0], step)]
+            return torch.cat([nn.functional.linear(x_BTD, rows(*piece)) for piece in pieces], -1)
+
+        return embed if isinstance(unit, nn.Embedding) else project
 
     def _units(self, name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
         """Modules that are read for: name, module, and whether with all that is below it."""
@@ -88,6 +115,13 @@ class Streamed:
         if self._adapted:
             return parameter.device == META and ".original_module." not in name
         return ".lora_" not in name and ".modules_to_save." not in name
+
+
+def _takes_rows(unit: nn.Module) -> bool:
+    """Exactly the two, and without a setting that would make rows something else."""
+    if type(unit) is nn.Embedding:
+        return unit.max_norm is None
+    return type(unit) is nn.Linear and unit.bias is None
 
 
 def _unloader(deep: bool) -> Callable[..., None]:
