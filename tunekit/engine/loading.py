@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 
 from tunekit.engine.adapters import with_new_adapter
+from tunekit.engine.optimizers import check_optimizer
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
 from tunekit.pickled import HINT, SLUG, message, pickled_weights
@@ -42,8 +43,9 @@ class Loaded(NamedTuple):
 def load_run(spec: Run, request: Request) -> Loaded:
     """The policy that a run starts from: its `base`, with the `adapter` that it continues or the new one of its spec.
 
-    Raises what `load_policy` does.
+    Raises what `load_policy` does, and `optimizer-not-installed`, `optimizer-needs-gpu`.
     """
+    check_optimizer(spec)
     adapter = request.maybe("adapter")
     return load_policy(
         request.one("base").path,

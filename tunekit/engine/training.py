@@ -11,6 +11,7 @@ from tunekit.engine.arguments import accumulated
 from tunekit.engine.callbacks import Reporter, metrics_of
 from tunekit.engine.effective import check_took_effect, numeric_settings
 from tunekit.engine.loading import Loaded
+from tunekit.engine.optimizers import Maker, settle
 from tunekit.engine.resume import CheckpointMarker, find_checkpoint, last_checkpoint, step_of
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
@@ -29,6 +30,8 @@ def train(
     check_took_effect(spec, loaded, trainer.args)
     trainer.add_callback(Reporter(events, drop))
     trainer.add_callback(CheckpointMarker())
+    maker = Maker(spec, trainer, events)
+    trainer.optimizer_cls_and_kwargs = (lambda: maker, {})  # a factory, which it calls with the model
     import torch
 
     try:
@@ -44,6 +47,7 @@ def train(
             slug="out-of-memory",
             hint="lower micro_batch_size (the result's meaning stays) or set gradient_checkpointing = true",
         ) from e
+    settle(spec, trainer)
     history = metrics_of(trainer.state, drop)
     last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1:]
     if not last or not math.isfinite(last[0]):

@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from trl import SFTConfig, SFTTrainer
 
 from tunekit.engine.arguments import training_arguments
@@ -77,6 +78,8 @@ class TokenLossTrainer(SFTTrainer):
             raise ValueError("this trainer evaluates the documents that it was made with")
         model: Any = self.model
         model.eval()
+        if isinstance(self.optimizer, AcceleratedOptimizer):
+            self.optimizer.eval()  # of a schedule-free one: to the weights that it stands for
         with torch.no_grad(), self.compute_loss_context_manager():
             loss = token_loss(model, found.tokens, found.spans, self.args.per_device_eval_batch_size)
         metrics = {f"{metric_key_prefix}_loss": loss.mean}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from tunekit.spec import Spec, semantic
+from tunekit.spec import PositiveFloat, Spec, semantic
 
 
 class Adapter(Spec, frozen=True, kw_only=True):
@@ -21,3 +21,6 @@ class Adapter(Spec, frozen=True, kw_only=True):
     use_rslora: Annotated[bool, semantic("Scale by alpha / sqrt(r) instead of alpha / r.")] = False
     use_dora: Annotated[bool, semantic("Weight-decomposed LoRA.")] = False
     bias: Annotated[Literal["none", "all", "lora_only"], semantic("Which biases are trained.")] = "none"
+    loraplus_lr_ratio: Annotated[
+        PositiveFloat | None, semantic("LoRA+: learning rate of the B matrices, as a multiple of the run's.")
+    ] = None
