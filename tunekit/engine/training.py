@@ -13,6 +13,7 @@ from tunekit.engine.effective import check_took_effect, numeric_settings
 from tunekit.engine.loading import Loaded
 from tunekit.engine.optimizers import Maker, settle
 from tunekit.engine.resume import CheckpointMarker, find_checkpoint, last_checkpoint, step_of
+from tunekit.engine.scaling import settle_scaling
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
 from tunekit.protocol import Events, Request
@@ -32,6 +33,7 @@ def train(
     trainer.add_callback(CheckpointMarker())
     maker = Maker(spec, trainer, events)
     trainer.optimizer_cls_and_kwargs = (lambda: maker, {})  # a factory, which it calls with the model
+    events.effective(loss_divided=settle_scaling(trainer))
     import torch
 
     try:

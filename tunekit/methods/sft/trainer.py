@@ -30,6 +30,8 @@ class TokenLossTrainer(SFTTrainer):
     """`eval_loss` is the mean over labelled tokens: TRL's mean of batch means depends on micro_batch_size."""
 
     _name = "SFT"
+    # TRL divides the sum over tokens by the count of the whole step, whatever the model would do with that count.
+    loss_is_scaled_for_ga = True
 
     def __init__(self, feed: Feed | StreamFeed, evaluated: Documents | None, **kwargs: Any) -> None:
         # TRL looks at a `datasets.Dataset` when it is made, and takes no other. It sees the first document; what is
@@ -38,6 +40,7 @@ class TokenLossTrainer(SFTTrainer):
         super().__init__(
             data_collator=feed.collate, train_dataset=sample, eval_dataset=sample if evaluated else None, **kwargs
         )
+        self.model_accepts_loss_kwargs = True  # or nobody would count (of models that say they do not, see there)
         self.train_dataset = feed.dataset
         self._feed = feed
         self._evaluated = evaluated
