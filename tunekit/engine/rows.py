@@ -20,8 +20,11 @@ _HINT = 'overlong = "split", "truncate" or "drop" says what is done with them; o
 class Chunk:
     """One record batch of a memory-mapped part: `starts[i]:starts[i + 1]` are row i's tokens in the flat columns."""
 
-    def __init__(self, ids: pa.ListArray, labelled: pa.ListArray, rows: np.ndarray) -> None:
+    def __init__(
+        self, ids: pa.ListArray, labelled: pa.ListArray, rows: np.ndarray, verdicts: pa.ListArray | None = None
+    ) -> None:
         self.rows = rows  # the dataset's row numbers
+        self._verdicts = verdicts
         self.starts = ids.offsets.to_numpy().astype(np.int64)
         self._ids = ids.values.to_numpy()
         self._labelled = labelled.values
@@ -30,6 +33,13 @@ class Chunk:
         """Token ids (int32) and label flags (bool) of flat positions start:stop."""
         flags = self._labelled.slice(start, stop - start).to_numpy(zero_copy_only=False)
         return self._ids[start:stop], flags
+
+    def verdicts(self, start: int) -> list[bool]:
+        """What the row that flat position `start` is in says of its answer, or of each of its labelled tokens."""
+        if self._verdicts is None:
+            raise ActionError("the tokens have no verdicts", slug="bad-tokens")
+        found: list[bool] = self._verdicts[int(np.searchsorted(self.starts, start, "right")) - 1].as_py()
+        return found
 
     def labels_before(self) -> np.ndarray:
         """[n] is the number of labelled tokens among the first n flat ones."""
@@ -57,11 +67,16 @@ class Tokens:
         self.pad_token_id: int = found.pad_token_id or 0
         self.chunks: list[Chunk] = []
         self.items: list[list[int]] = []
+        self.reads = [item.reads for item in found.items]
         for item in found.items:
             first = len(self.chunks)
             for part in item.parts:
                 self.chunks += _chunks(map_table(part_file(item.path, part.digest)), part.first_row)
             self.items.append(list(range(first, len(self.chunks))))
+
+    def verdicts(self, chunk: int, start: int) -> list[bool]:
+        """Those of the row of a span; all of them, wherever it is cut."""
+        return self.chunks[chunk].verdicts(start)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Reopened by path: a pickled or hashed view must not carry its data.
@@ -75,7 +90,12 @@ class Tokens:
 
 def _chunks(table: pa.Table, first_row: int) -> list[Chunk]:
     return [
-        Chunk(batch.column("input_ids"), batch.column("labelled"), batch.column("row").to_numpy() + first_row)
+        Chunk(
+            batch.column("input_ids"),
+            batch.column("labelled"),
+            batch.column("row").to_numpy() + first_row,
+            batch.column("verdicts") if "verdicts" in batch.schema.names else None,
+        )
         for batch in table.to_batches()
         if batch.num_rows
     ]
@@ -108,9 +128,9 @@ def view_of(
     counts once. Sequences without a label to predict are left out and counted as `unlabelled`.
     Raises ActionError `row-too-long` where overlong is `error`.
     """
-    chunks, starts, stops, numbers = _rows(tokens, item)
+    chunks, starts, stops, numbers = rows_of(tokens, item)
     rows = len(chunks)
-    chosen = _strided(rows if limit is None else min(rows, limit), weight)
+    chosen = strided(rows if limit is None else min(rows, limit), weight)
     chunks, starts, stops = chunks[chosen], starts[chosen], stops[chosen]
     long = stops - starts > sequence_len
     selected = len(np.unique(chosen))
@@ -128,7 +148,7 @@ def view_of(
         ledger[DONE[overlong]] = int(long.sum())
         ledger["long_rows"] = numbers[chosen][long][:NAMED].tolist()
     spans = cut(chunks, starts, stops, sequence_len, overlong)
-    labels = _labels(tokens, spans)
+    labels = labels_in(tokens, spans)
     kept = spans[labels > 0]
     ledger |= {
         "unlabelled": len(spans) - len(kept),
@@ -147,8 +167,20 @@ def warn_of_length(name: str, view: View, sequence_len: int, overlong: Overlong,
         events.warning("overlong", message, rows=view.ledger["long_rows"])
 
 
-def _rows(tokens: Tokens, item: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+class Rows(NamedTuple):
     """Of every row: its chunk, where its tokens start and stop, and its number in the dataset."""
+
+    chunks: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+    numbers: np.ndarray
+
+    def take(self, which: np.ndarray) -> Rows:
+        return Rows(*(column[which] for column in self))
+
+
+def rows_of(tokens: Tokens, item: int) -> Rows:
+    """All rows of an item."""
     numbers = tokens.items[item]
     found = [tokens.chunks[n] for n in numbers]
     columns = (
@@ -157,11 +189,10 @@ def _rows(tokens: Tokens, item: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
         [c.starts[1:] for c in found],
         [c.rows for c in found],
     )
-    chunks, starts, stops, rows = (np.concatenate([np.zeros(0, np.int64), *column]) for column in columns)
-    return chunks, starts, stops, rows
+    return Rows(*(np.concatenate([np.zeros(0, np.int64), *column]) for column in columns))
 
 
-def _strided(rows: int, weight: float) -> np.ndarray:
+def strided(rows: int, weight: float) -> np.ndarray:
     """Indices of an even share of the first `rows` rows: row i as often as floor((i + 1) * weight) steps up."""
     if weight == 1.0:
         return np.arange(rows)
@@ -186,7 +217,7 @@ def cut(chunks: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, 
     return np.stack([chunks, starts, stops], axis=1)
 
 
-def _labels(tokens: Tokens, spans: np.ndarray) -> np.ndarray:
+def labels_in(tokens: Tokens, spans: np.ndarray) -> np.ndarray:
     """Labels that can be predicted in each span (ordered by chunk): its first token has nothing before it."""
     numbers, edges, sizes = np.unique(spans[:, 0], return_index=True, return_counts=True)
     out = np.zeros(len(spans), np.int64)

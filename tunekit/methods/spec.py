@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from tunekit.bounds import bound
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
+from tunekit.forms import Reads
 from tunekit.label import Label
 from tunekit.methods import schedule
 from tunekit.methods.optimizers import Optimizer
@@ -204,10 +205,19 @@ def run_action(
     return action._replace(fields=action.fields | fields | inlined, spec=worker_spec)
 
 
-def tokens_of(owner: Label, items: list[DataItem], tokenizer: Edge, key: str, scope: Scope) -> Edge:
-    """Add the `#tokens` action of a run and return its edge."""
-    token_items = [token_item(scope, item.dataset, key, item) for item in items]
-    return scope.add(tokens_action(owner, token_items, [scope.dataset(i.dataset, key) for i in items], tokenizer))
+def tokens_of(
+    owner: Label,
+    items: list[DataItem],
+    tokenizer: Edge,
+    key: str,
+    scope: Scope,
+    reads: tuple[Reads, ...] = ("loss",),
+) -> Edge:
+    """Add the `#tokens` action of a run and return its edge. `reads`: what of every row, an item each: `("chosen",
+    "rejected")` of pairs."""
+    token_items = [token_item(scope, item.dataset, key, item, what) for item in items for what in reads]
+    data = [edge for item in items for edge in [scope.dataset(item.dataset, key)] * len(reads)]
+    return scope.add(tokens_action(owner, token_items, data, tokenizer))
 
 
 def derive(label: Label, spec: Run, scope: Scope) -> None:

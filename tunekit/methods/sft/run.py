@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from trl import SFTConfig
 
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import effective_settings
@@ -36,10 +37,15 @@ def run(request: Request, events: Events) -> dict[str, str]:
 
 
 def train_sft(
-    spec: Sft, request: Request, events: Events, trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer
+    spec: Sft,
+    request: Request,
+    events: Events,
+    trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer,
+    config: type[SFTConfig] = SFTConfig,
+    **settings: Any,
 ) -> dict[str, str]:
     """A run by a spec (of a subclass, maybe) and a trainer (with another loss, maybe): what a method of a project or
-    of another package is made of.
+    of another package is made of. `config`, `settings`: of the trainer's arguments, where it has more.
 
     Raises ActionError `packing-not-honoured`, and with the slugs of loading, views, arguments, training and saving.
     """
@@ -48,7 +54,7 @@ def train_sft(
     loaded = load_run(spec, request)
     make_feed: Callable[..., Feed | StreamFeed] = stream_feed if spec.streaming else feed_of
     feed = make_feed(spec, loaded.attn, trained)
-    trainer = make_trainer(spec, loaded, request, feed, evaluated, trainer_class)
+    trainer = make_trainer(spec, loaded, request, feed, evaluated, trainer_class, config, **settings)
     keeper = BestKeeper(train_dir(request.staging), lambda path: save_run(loaded, request, path))
     if evaluated:
         trainer.add_callback(keeper)

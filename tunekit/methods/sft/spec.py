@@ -78,10 +78,16 @@ class Sft(Run, frozen=True, kw_only=True):
 
 
 def derive(label: Label, spec: Sft, scope: Scope) -> None:
+    derive_with(label, spec, scope, {})
+
+
+def derive_with(label: Label, spec: Sft, scope: Scope, more: dict[str, list[Edge]], drop: tuple[str, ...] = ()) -> None:
+    """Of a method on top of this one: `more` are its further inputs, `drop` the fields that name them."""
     items = items_of(spec)
     evals = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
     inputs, adapter, tokenizer = start_of(label, spec, scope)
-    drop, eval_fields = ("eval_data",), data_fields(evals)
+    inputs |= more
+    drop, eval_fields = (*drop, "eval_data"), data_fields(evals)
     if not spec.streaming:
         inputs["tokens"] = [tokens_of(label, items + evals, tokenizer, "data", scope)]
         fields = {"data": data_fields(items), "eval_data": eval_fields}

@@ -98,10 +98,12 @@ def make_trainer(
     feed: Feed | StreamFeed,
     evaluated: Documents | None,
     trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer,
+    config: type[SFTConfig] = SFTConfig,
+    **settings: Any,
 ) -> TokenLossTrainer:
     """Raises ActionError `trainer-refused`, and those of the arguments."""
     args = training_arguments(
-        SFTConfig,
+        config,
         spec,
         request,
         output_dir=str(train_dir(request.staging)),
@@ -112,6 +114,7 @@ def make_trainer(
         eval_strategy="no" if evaluated is None else "steps",
         eval_steps=spec.eval_steps or _NEVER,
         **feed.arguments(),
+        **settings,
     )
     try:
         return trainer_class(feed, evaluated, model=loaded.model, args=args, processing_class=loaded.tokenizer)

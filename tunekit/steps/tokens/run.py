@@ -20,7 +20,7 @@ from tunekit.data.template import ChatTemplate
 from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_tokens
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
-from tunekit.forms import AUTO, refusal
+from tunekit.forms import AUTO, CONSUMERS, refusal
 from tunekit.parts import chunk_name
 from tunekit.protocol import Events, Input, Request
 from tunekit.steps.tokens.masking import check_ends, encoder_of, warn_of_reasons, warn_of_templates
@@ -44,7 +44,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
     for number, (item, source, dataset) in enumerate(zip(spec.items, sources, datasets, strict=True)):
         if item.format == AUTO:
             item = msgspec.structs.replace(item, format=dataset.shape)
-        refused = refusal("loss", source.label, item.format)
+        refused = refusal(CONSUMERS[item.reads], source.label, item.format)
         if refused:
             raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
         encoder = encoder_of(vocabulary, item)
@@ -137,6 +137,7 @@ class _Work:
             labelled=sum(ledger.labelled for ledger in ledgers),
             parts=parts,
             ledger=_summed(ledgers, [p.first_row for p in parts], dataset.rows),
+            reads=item.reads,
         )
 
     def _passed(self, rows: int) -> None:
@@ -171,6 +172,7 @@ def _report(sources: list[Input], items: list[TokenSet], events: Events) -> None
     ratios = [round(i.labelled / i.tokens, 6) if i.tokens else 0.0 for i in items]
     figures = [
         {"data": s.label, "rows": i.row_count, "tokens": i.tokens, "supervised_ratio": r, "ledger": i.ledger}
+        | ({"reads": i.reads} if i.reads != "loss" else {})
         for s, i, r in zip(sources, items, ratios, strict=True)
     ]
     events.effective(items=figures)

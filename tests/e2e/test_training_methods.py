@@ -1,0 +1,58 @@
+"""Every method through the command line, in one project and one build."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_project import Project
+
+pytestmark = pytest.mark.torch
+COMMON = "batch_size = 4\nmax_steps = 2\nlearning_rate = 1e-3\ncpus = 1\n"
+RUNS = {
+    "pretrain": 'method = "pretrain"\nmodel = "model:m"\ndata = ["dataset:text"]\nsequence_len = 32\n',
+    "pretrain-stream": 'method = "pretrain"\nmodel = "model:m"\ndata = ["dataset:text"]\nsequence_len = 32\n'
+    "streaming = true\nbuffer_tokens = 256\n",
+    "distill": 'method = "distill"\nmodel = "model:m"\nadapter = "adapter:lora"\nteacher = "run:pretrain"\n'
+    'data = ["dataset:chat"]\nlmbda = 0.5\nmax_completion_length = 4\n',
+}
+ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
+WHOLE = {
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+}
+FILES = {name: ADAPTER if "adapter:" in text else WHOLE for name, text in RUNS.items()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    base = tmp_path_factory.mktemp("methods")
+    project = Project(base / "project", base / "store")
+    with (project.root / "tunekit.toml").open("a") as file:
+        for name, text in RUNS.items():
+            file.write(f"\n[run.{name}]\n{text}{COMMON}")
+    project.build(*(f"run:{name}" for name in RUNS))
+    return project
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_it_builds(built: Project, name: str) -> None:
+    shown = json.loads(built.run("show", "--json", f"run:{name}"))
+    record: dict[str, Any] = shown["record"]
+    assert record["kind"] == "run." + name.partition("-")[0]
+    assert record["effective"]["summary"]["steps"] == 2
+    assert len([point for point in shown["metrics"] if "loss" in point]) == 2
+    assert {p.name for p in Path(built.run("path", f"run:{name}").strip()).iterdir()} == FILES[name]
+
+
+def test_a_second_build_does_nothing(built: Project) -> None:
+    assert built.build(*(f"run:{name}" for name in RUNS)) == []

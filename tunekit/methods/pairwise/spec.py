@@ -1,0 +1,46 @@
+"""What methods that learn from pairs without a reference policy share: orpo, simpo, reward."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from tunekit.derive import Scope
+from tunekit.label import Label
+from tunekit.methods.spec import DataItem, Run, data_fields, items_of, run_action, start_of, tokens_of
+from tunekit.spec import PositiveInt, semantic
+
+
+class PairRun(Run, frozen=True, kw_only=True):
+    """Rows of a prompt, a chosen and a rejected answer; a step is of `batch_size` pairs."""
+
+    batch_size: Annotated[int, semantic("Pairs per optimizer step, over all devices.", ge=1)] = 16
+    sequence_len: Annotated[int, semantic("Longest prompt with its answer, in tokens.", ge=8)] = 1024
+    overlong: Annotated[
+        Literal["error", "drop", "keep_start", "keep_end"],
+        semantic(
+            "Pairs longer than sequence_len: fail, leave them out, cut the end of the answers, or the beginning of the "
+            "prompt (counted in the ledger)."
+        ),
+    ] = "error"
+    eval_data: Annotated[list[str | DataItem], semantic("Pairs for the evaluation loss, accuracy and margin.")] = []
+    eval_steps: Annotated[PositiveInt | None, semantic("Steps between evaluations; default: at the end.")] = None
+    keep: Annotated[Literal["last", "best"], semantic("Which weights `run:x` names (both are stored).")] = "last"
+
+    def checks(self) -> list[tuple[str, str, str]]:
+        out = super().checks()
+        if self.keep == "best" and not self.eval_data:
+            out.append(("keep", '`keep = "best"` needs `eval_data`', "add a dataset to choose the best weights by"))
+        return out
+
+
+def evals_of(spec: PairRun) -> list[DataItem]:
+    """`eval_data`, every item as a table."""
+    return [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
+
+
+def derive(label: Label, spec: PairRun, scope: Scope) -> None:
+    items, evals = items_of(spec), evals_of(spec)
+    inputs, adapter, tokenizer = start_of(label, spec, scope)
+    inputs["tokens"] = [tokens_of(label, items + evals, tokenizer, "data", scope, ("chosen", "rejected"))]
+    fields = {"data": data_fields(items), "eval_data": data_fields(evals)}
+    scope.add(run_action(label, spec, inputs, adapter, drop=("eval_data",), fields=fields))
