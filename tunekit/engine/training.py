@@ -12,9 +12,11 @@ from tunekit.engine.callbacks import Reporter, metrics_of
 from tunekit.engine.effective import check_took_effect, numeric_settings
 from tunekit.engine.loading import Loaded
 from tunekit.engine.optimizers import Maker, settle
+from tunekit.engine.patience import Patience
 from tunekit.engine.resume import CheckpointMarker, find_checkpoint, last_checkpoint, step_of
 from tunekit.engine.scaling import settle_scaling
 from tunekit.errors import ActionError
+from tunekit.methods.evaluated import Evaluated
 from tunekit.methods.spec import Run
 from tunekit.protocol import Events, Request
 
@@ -31,6 +33,8 @@ def train(
     check_took_effect(spec, loaded, trainer.args)
     trainer.add_callback(Reporter(events, drop))
     trainer.add_callback(CheckpointMarker())
+    if isinstance(spec, Evaluated) and spec.patience:
+        trainer.add_callback(Patience(spec.patience, spec.min_delta, events))
     maker = Maker(spec, trainer, events)
     trainer.optimizer_cls_and_kwargs = (lambda: maker, {})  # a factory, which it calls with the model
     events.effective(loss_divided=settle_scaling(trainer))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from tunekit.engine.best import Best, BestKeeper
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import effective_settings
 from tunekit.engine.loading import Loaded, load_run
@@ -14,7 +15,6 @@ from tunekit.engine.saving import save_run
 from tunekit.engine.training import train
 from tunekit.methods.pairwise.dataset import Pairs, open_pairs
 from tunekit.methods.pairwise.spec import PairRun
-from tunekit.methods.sft.best import Best, BestKeeper
 from tunekit.methods.sft.run import outputs_of
 from tunekit.protocol import Events, Request
 

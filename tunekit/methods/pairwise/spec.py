@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 from tunekit.derive import Scope
 from tunekit.label import Label
-from tunekit.methods.spec import DataItem, Run, data_fields, items_of, run_action, start_of, tokens_of
-from tunekit.spec import PositiveInt, semantic
+from tunekit.methods.evaluated import Evaluated, evals_of
+from tunekit.methods.spec import DataItem, data_fields, items_of, run_action, start_of, tokens_of
+from tunekit.spec import semantic
+
+__all__ = ["PairRun", "derive", "evals_of"]
 
 
-class PairRun(Run, frozen=True, kw_only=True):
+class PairRun(Evaluated, frozen=True, kw_only=True):
     """Rows of a prompt, a chosen and a rejected answer; a step is of `batch_size` pairs."""
 
     batch_size: Annotated[int, semantic("Pairs per optimizer step, over all devices.", ge=1)] = 16
@@ -23,19 +26,6 @@ class PairRun(Run, frozen=True, kw_only=True):
         ),
     ] = "error"
     eval_data: Annotated[list[str | DataItem], semantic("Pairs for the evaluation loss, accuracy and margin.")] = []
-    eval_steps: Annotated[PositiveInt | None, semantic("Steps between evaluations; default: at the end.")] = None
-    keep: Annotated[Literal["last", "best"], semantic("Which weights `run:x` names (both are stored).")] = "last"
-
-    def checks(self) -> list[tuple[str, str, str]]:
-        out = super().checks()
-        if self.keep == "best" and not self.eval_data:
-            out.append(("keep", '`keep = "best"` needs `eval_data`', "add a dataset to choose the best weights by"))
-        return out
-
-
-def evals_of(spec: PairRun) -> list[DataItem]:
-    """`eval_data`, every item as a table."""
-    return [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
 
 
 def derive(label: Label, spec: PairRun, scope: Scope) -> None:

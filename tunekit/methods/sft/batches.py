@@ -57,8 +57,6 @@ class Collator:
         if self.layout == "rows":
             del batch["attention_mask"]
             batch["labels"][batch["position_ids"] == 0] = -100
-        elif self.layout == "padded":
-            batch["labels"][:, 0] = -100  # or some models' count of labels would have it
         tokens = sum(len(example["input_ids"]) for example in examples)
         supervised = int((batch["labels"][:, 1:] != -100).sum())
         counts = Counts(tokens, supervised, batch["input_ids"].numel() - tokens)

@@ -3,7 +3,7 @@ and grouped rows come in, and in what it counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import datasets
@@ -30,8 +30,8 @@ class TokenLossTrainer(SFTTrainer):
     """`eval_loss` is the mean over labelled tokens: TRL's mean of batch means depends on micro_batch_size."""
 
     _name = "SFT"
-    # TRL divides the sum over tokens by the count of the whole step, whatever the model would do with that count.
-    loss_is_scaled_for_ga = True
+    # The sum over tokens is divided by the count of the whole step, whatever the model would do with that count.
+    loss_is_scaled_for_ga: Any = True
 
     def __init__(self, feed: Feed | StreamFeed, evaluated: Documents | None, **kwargs: Any) -> None:
         # TRL looks at a `datasets.Dataset` when it is made, and takes no other. It sees the first document; what is
@@ -40,7 +40,6 @@ class TokenLossTrainer(SFTTrainer):
         super().__init__(
             data_collator=feed.collate, train_dataset=sample, eval_dataset=sample if evaluated else None, **kwargs
         )
-        self.model_accepts_loss_kwargs = True  # or nobody would count (of models that say they do not, see there)
         self.train_dataset = feed.dataset
         self._feed = feed
         self._evaluated = evaluated
@@ -54,6 +53,13 @@ class TokenLossTrainer(SFTTrainer):
         if loader is None:
             return super().get_train_dataloader()
         return self.accelerator.prepare(loader)
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The batches of a step, and how many labels they have to predict. Transformers counts only where it believes
+        that the model divides by it, and of some models the label of a first token, too."""
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        count = torch.tensor(sum(Counts(*batch["counts"]).supervised_tokens for batch in samples), device=device)
+        return samples, self.accelerator.gather(count).sum()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
