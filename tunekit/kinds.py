@@ -66,6 +66,8 @@ METHODS = {
         Kind("run.sft", _M + "sft", "Sft", 2, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.pretrain", _M + "pretrain", "Pretrain", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.distill", _M + "distill", "Distill", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.orpo", _M + "orpo", "Orpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.simpo", _M + "simpo", "Simpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch", outputs=("last",), tolerance=0.1),
     )
 }

@@ -14,12 +14,20 @@ from tiny_project import Project
 
 pytestmark = pytest.mark.torch
 COMMON = "batch_size = 4\nmax_steps = 2\nlearning_rate = 1e-3\ncpus = 1\n"
+PAIRS = 'data = ["dataset:pairs"]\neval_data = ["dataset:pairs"]\n'
+DATA = """
+[dataset.pairs]
+source = "path:pairs.jsonl"
+format = "preference"
+"""
 RUNS = {
     "pretrain": 'method = "pretrain"\nmodel = "model:m"\ndata = ["dataset:text"]\nsequence_len = 32\n',
     "pretrain-stream": 'method = "pretrain"\nmodel = "model:m"\ndata = ["dataset:text"]\nsequence_len = 32\n'
     "streaming = true\nbuffer_tokens = 256\n",
     "distill": 'method = "distill"\nmodel = "model:m"\nadapter = "adapter:lora"\nteacher = "run:pretrain"\n'
     'data = ["dataset:chat"]\nlmbda = 0.5\nmax_completion_length = 4\n',
+    "orpo": 'method = "orpo"\nmodel = "model:m"\nadapter = "adapter:lora"\n' + PAIRS,
+    "simpo": 'method = "simpo"\nmodel = "model:m"\n' + PAIRS,
 }
 ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
 WHOLE = {
@@ -37,7 +45,10 @@ FILES = {name: ADAPTER if "adapter:" in text else WHOLE for name, text in RUNS.i
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     base = tmp_path_factory.mktemp("methods")
     project = Project(base / "project", base / "store")
+    rows = [{"prompt": f"count {i}: ", "chosen": f"{i + 1}", "rejected": "the rose"} for i in range(12)]
+    (project.root / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with (project.root / "tunekit.toml").open("a") as file:
+        file.write(DATA)
         for name, text in RUNS.items():
             file.write(f"\n[run.{name}]\n{text}{COMMON}")
     project.build(*(f"run:{name}" for name in RUNS))

@@ -22,6 +22,10 @@ name = "p"
 source = "path:text.jsonl"
 format = "completion"
 
+[dataset.pairs]
+source = "path:pairs.jsonl"
+format = "preference"
+
 [tokenizer.t]
 data = ["dataset:text"]
 
@@ -37,10 +41,13 @@ seed = 1
 [adapter.lora]
 r = 4
 """
+PAIRS = 'data = ["dataset:pairs"]\neval_data = ["dataset:pairs"]'
 RUNS = {
     "pretrain": 'data = ["dataset:text"]\neval_data = ["dataset:text"]',
     "distill": 'data = ["dataset:text"]\nteacher = "model:other"\nlmbda = 0.5\nmax_completion_length = 8\n'
     'eval_data = ["dataset:text"]',
+    "orpo": PAIRS,
+    "simpo": PAIRS,
 }
 OTHER: dict[str, Any] = {"teacher": "model:m", "eval_data": []}
 PINNED = {"method", "streaming"}  # `method` chooses the room; a stream has settings of its own, as of `sft`
@@ -57,6 +64,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Any:
     runs = "".join(f'\n[run.{m}]\nmethod = "{m}"\nmodel = "model:m"\n{text}\n' for m, text in RUNS.items())
     (root / "tunekit.toml").write_text(PROJECT + runs)
     (root / "text.jsonl").write_text('{"text": "a"}\n')
+    (root / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
     manifest = manifest_of(root)
     return manifest, keys_of(manifest, by="label")
 

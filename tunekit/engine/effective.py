@@ -50,6 +50,7 @@ def effective_settings(spec: Run, loaded: Loaded, determinism: str) -> dict[str,
     return {
         **numeric_settings(spec, loaded),
         "adapter": loaded.has_adapter,
+        **({"quantization": loaded.quantization.summary()} if loaded.quantization else {}),
         "batch": batch_of(spec)._asdict(),
         "determinism": determinism,
         "dtype": dtypes_of(loaded.model),
@@ -70,9 +71,11 @@ def trainable(model: Any) -> dict[str, Any]:
     names: Counter[str] = Counter()
     count = total = 0
     for name, parameter in model.named_parameters():
-        total += parameter.numel()
+        # bitsandbytes packs two 4-bit weights into a byte
+        number = parameter.numel() * (2 if type(parameter).__name__ == "Params4bit" else 1)
+        total += number
         if parameter.requires_grad:
-            count += parameter.numel()
+            count += number
             names[re.sub(r"\.\d+\.", ".*.", name)] += 1
     return {"parameters": count, "of": total, "names": dict(sorted(names.items()))}
 

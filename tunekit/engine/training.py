@@ -9,8 +9,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tunekit.engine.arguments import accumulated
 from tunekit.engine.callbacks import Reporter, metrics_of
-from tunekit.engine.effective import check_took_effect, numeric_settings
-from tunekit.engine.loading import Loaded
+from tunekit.engine.effective import check_took_effect, dtypes_of, numeric_settings
+from tunekit.engine.loading import Loaded, keep_precision
 from tunekit.engine.optimizers import Maker, settle
 from tunekit.engine.patience import Patience
 from tunekit.engine.resume import CheckpointMarker, find_checkpoint, last_checkpoint, step_of
@@ -31,6 +31,8 @@ def train(
     Raises ActionError: `setting-without-effect`, `nothing-to-train`, `diverged`, `out-of-memory`, `no-checkpoint`.
     """
     check_took_effect(spec, loaded, trainer.args)
+    if keep_precision(loaded):
+        events.effective(dtype=dtypes_of(loaded.model))
     trainer.add_callback(Reporter(events, drop))
     trainer.add_callback(CheckpointMarker())
     if isinstance(spec, Evaluated) and spec.patience:

@@ -1,7 +1,7 @@
 """Losses that are means over something else than tokens (pairs, steps), right under accumulation.
 
 A trainer's own mean over each forward pass, averaged over the passes of a step, depends on how rows are cut: the last
-step of an epoch has a short one, and tokens are never even. Here a loss is sums over what the whole step has, so N micro
+step of an epoch has a short one, and tokens are never even. Here a loss is sums over what the whole step has: N micro
 batches are one batch, and figures are means over rows, not over forward passes.
 """
 

@@ -46,6 +46,10 @@ class Run(Spec, frozen=True, kw_only=True):
     adapter: Annotated[
         str | Adapter | None, semantic("`adapter:` label or table; none: full weights, or the model's own adapter.")
     ] = None
+    train_parameters: Annotated[
+        list[str] | None,
+        semantic("Full weights: regexes that match the whole names of the parameters to train; default: all of them."),
+    ] = None
     batch_size: Annotated[int, semantic("Rows per optimizer step, over all devices.", ge=1)] = 16
     epochs: Annotated[float, semantic("Passes over the data, unless `max_steps` is set.", gt=0)] = 1.0
     max_steps: Annotated[PositiveInt | None, semantic("Optimizer steps.")] = None
@@ -103,6 +107,8 @@ class Run(Spec, frozen=True, kw_only=True):
             message = f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}"
             hint = "accumulation = batch_size / (micro_batch_size x world size) must be whole"
             wrong.append(("micro_batch_size", message, hint))
+        if self.train_parameters == []:
+            wrong.append(("train_parameters", "no parameter would be trained", "name some, or remove it for all"))
         return wrong + schedule.faults(self)
 
 
@@ -133,6 +139,9 @@ def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge
     found = scope.policy(spec.model, "model")
     new = scope.adapter(spec.adapter, "adapter") if _declares_adapter(spec, found, scope) else None
     assert new is None or isinstance(new, Adapter)
+    if spec.train_parameters is not None and (new or found.adapter):
+        hint = "an adapter says what it trains: `target_modules`, `modules_to_save`"
+        scope.problem("unused-setting", "train_parameters", "`train_parameters` chooses among full weights", hint)
     if found.adapter is None:
         return {"base": [found.base]}, new, found.tokenizer
     if new is None:

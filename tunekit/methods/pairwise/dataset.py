@@ -63,8 +63,8 @@ def padded(rows: list[tuple[np.ndarray, np.ndarray]], pad_token_id: int) -> dict
 
 class PairCollator:
     """`chosen_input_ids`, `chosen_attention_mask`, `chosen_labels`, and the same of `rejected`, as TRL's trainers have
-    them, each side padded to its own longest; and the counts of pairs, of tokens, and of what the chosen side can
-    learn: its labelled tokens, and all of them."""
+    them, each side padded to its own longest; and the counts of pairs, of tokens, and of what can be predicted of the
+    chosen side: its labelled tokens, and all of them."""
 
     def __init__(self, pad_token_id: int) -> None:
         self._pad_token_id = pad_token_id

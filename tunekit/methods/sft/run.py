@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import msgspec
 from trl import SFTConfig
@@ -30,6 +30,13 @@ from tunekit.protocol import Events, Request
 
 # TRL counts these from zero in every process; ours are `batches.Counts`.
 _RESTARTS = ("num_tokens",)
+
+
+class Kept(Protocol):
+    """Of a spec: which weights its run's label names."""
+
+    @property
+    def keep(self) -> Literal["last", "best"]: ...
 
 
 def run(request: Request, events: Events) -> dict[str, str]:
@@ -64,7 +71,7 @@ def train_sft(
         check_isolation(loaded, feed.sample(), feed.collate, events)
     history = train(trainer, spec, loaded, request, events, drop=_RESTARTS)
     events.effective(summary=_summary(trainer, history, keeper.best) | feed.ended(trainer.state.global_step, events))
-    return _outputs(spec, loaded, request, keeper.best, trainer.state.global_step)
+    return outputs_of(spec, loaded, request, keeper.best, trainer.state.global_step)
 
 
 def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | Stream, Documents | None]:
@@ -87,7 +94,8 @@ def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | St
     return documents_of(tokens, trained), held_out
 
 
-def _outputs(spec: Sft, loaded: Loaded, request: Request, best: Best | None, steps: int) -> dict[str, str]:
+def outputs_of(spec: Kept, loaded: Loaded, request: Request, best: Best | None, steps: int) -> dict[str, str]:
+    """The weights as they are now, and the best ones (which may be the same), by role."""
     out = Path(request.out)
     save_run(loaded, request, out / "last")
     roles = {"main": "last", "last": "last"}
