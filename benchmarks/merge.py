@@ -175,7 +175,8 @@ def _print(found: dict[str, list[dict[str, float]]]) -> None:
     for way in WAYS[1:]:
         m, walls = middle[way], [run["wall"] for run in found[way]]
         print(
-            f"| {way} | {m['wall']:.2f} s | {min(walls):.2f} … {max(walls):.2f} | {m['cpu']:.2f} s | {over[way]:.0f} MB "
+            f"| {way} | {m['wall']:.2f} s | {min(walls):.2f} … {max(walls):.2f} | {m['cpu']:.2f} s "
+            f"| {over[way]:.0f} MB "
             f"| {over['peft'] / over[way]:.1f} times | {m['anonymous'] - nothing['anonymous']:.0f} MB |"
         )
 

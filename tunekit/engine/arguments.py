@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
+from transformers.training_args import OptimizerNames
 
 from tunekit.engine import trackers
 from tunekit.engine.parallel import strategy_arguments, world_size
@@ -60,14 +61,8 @@ def save_steps(spec: Run) -> int:
 def training_arguments(cls: type[Config], spec: Run, request: Request, **more: Any) -> Config:
     """`cls` (SFTConfig, GRPOConfig, …) with the settings that all methods share; `more` adds or overrides.
 
-    Raises ActionError: `batch-remainder`, `warmup-without-schedule`, `no-bf16`, `missing-package`.
+    Raises ActionError: `batch-remainder`, `no-bf16`, `missing-package`.
     """
-    if spec.lr_scheduler == "constant" and spec.warmup_ratio:
-        raise ActionError(
-            "lr_scheduler = 'constant' has no warm-up, but warmup_ratio is set",
-            slug="warmup-without-schedule",
-            hint='use lr_scheduler = "constant_with_warmup", or leave warmup_ratio out',
-        )
     cuda = torch.cuda.is_available()
     if spec.dtype == "bfloat16" and cuda and not torch.cuda.is_bf16_supported():
         raise ActionError("this GPU has no bfloat16", slug="no-bf16", hint='use dtype = "float32"')
@@ -99,16 +94,26 @@ def _joined(*settings: dict[str, Any]) -> dict[str, Any]:
 
 def _optimizer(spec: Run) -> dict[str, Any]:
     return {
-        "optim": spec.optimizer,
+        # The optimizer itself is made by engine/optimizers.py; this is what Transformers asks about its like.
+        "optim": spec.optimizer if spec.optimizer in {o.value for o in OptimizerNames} else "adamw_torch",
         "learning_rate": spec.learning_rate,
         "lr_scheduler_type": spec.lr_scheduler,
         # A share below 1; Transformers reads 1.0 as one step.
-        "warmup_steps": min(spec.warmup_ratio, 1 - 1e-9),
+        "warmup_steps": spec.warmup_steps or min(spec.warmup_ratio, 1 - 1e-9),
+        "lr_scheduler_kwargs": _schedule(spec),
         "weight_decay": spec.weight_decay,
         "adam_beta1": spec.adam_beta1,
         "adam_beta2": spec.adam_beta2,
         "max_grad_norm": spec.max_grad_norm,
     }
+
+
+def _schedule(spec: Run) -> dict[str, Any]:
+    """How a schedule ends. The steps that `warmup_stable_decay` decays over are known when training begins
+    (`engine/optimizers.py`)."""
+    if spec.lr_scheduler == "cosine_with_min_lr":
+        return {"min_lr_rate": spec.min_lr_ratio}
+    return {"min_lr_ratio": spec.min_lr_ratio} if spec.lr_scheduler == "warmup_stable_decay" else {}
 
 
 def _reporting(spec: Run) -> dict[str, Any]:

@@ -14,11 +14,15 @@ from tunekit.engine.callbacks import Reporter, metrics_of, peak_memory
 from tunekit.engine.effective import check_took_effect, dtypes_of, numeric_settings
 from tunekit.engine.health import HealthWatch
 from tunekit.engine.loading import Loaded, keep_precision
+from tunekit.engine.optimizers import Maker, settle
 from tunekit.engine.parallel import StrategyCheck, from_main, is_main
+from tunekit.engine.patience import Patience
 from tunekit.engine.profile import Profiler
 from tunekit.engine.resume import CheckpointMarker, find_checkpoint, last_checkpoint, step_of
+from tunekit.engine.scaling import settle_scaling
 from tunekit.errors import ActionError
 from tunekit.health import OWN
+from tunekit.methods.evaluated import Evaluated
 from tunekit.methods.spec import Run
 from tunekit.protocol import Events, Request
 
@@ -37,6 +41,9 @@ def train(
     if keep_precision(loaded):
         events.effective(dtype=dtypes_of(loaded.model))
     watch = _watched(trainer, spec, loaded, request, events, drop)
+    maker = Maker(spec, trainer, events)
+    trainer.optimizer_cls_and_kwargs = (lambda: maker, {})  # a factory, which it calls with the model
+    events.effective(loss_divided=settle_scaling(trainer))
     import torch
 
     try:
@@ -54,6 +61,7 @@ def train(
         ) from e
     finally:
         trackers.close(spec)
+    settle(spec, trainer)
     events.effective(health=watch.monitor.receipts(), peak_memory=peak_memory())
     history = metrics_of(trainer.state, drop)
     last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1:]
@@ -79,6 +87,8 @@ def _watched(
     trainer.add_callback(Reporter(events, drop, OWN.get(spec.method, ())))
     trainer.add_callback(CheckpointMarker())
     trainer.add_callback(StrategyCheck(trainer, spec, events))
+    if isinstance(spec, Evaluated) and spec.patience:
+        trainer.add_callback(Patience(spec.patience, spec.min_delta, events))
     vocabulary = int(getattr(loaded.base.config.get_text_config(), "vocab_size", 0) or 0)
     watch = HealthWatch(events, spec.method, spec.health, vocabulary)
     if not request.finish:  # then no step is taken, and what there is shall be kept

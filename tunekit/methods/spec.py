@@ -9,7 +9,10 @@ from tunekit.derive import Action, Edge, Policy, Scope, action_of
 from tunekit.forms import Reads
 from tunekit.health import fault_of
 from tunekit.label import Label
-from tunekit.spec import PRIVATE, PositiveInt, Spec, numeric, operational, semantic
+from tunekit.methods import schedule
+from tunekit.methods.optimizers import Optimizer
+from tunekit.methods.schedule import Scheduler
+from tunekit.spec import PRIVATE, PositiveFloat, PositiveInt, Share, Spec, numeric, operational, semantic
 from tunekit.steps.adapter.spec import Adapter
 from tunekit.steps.merge.spec import Merge
 from tunekit.steps.tokens.spec import Masking, token_item, tokens_action
@@ -65,15 +68,28 @@ class Run(Spec, frozen=True, kw_only=True):
     epochs: Annotated[float, semantic("Passes over the data, unless `max_steps` is set.", gt=0)] = 1.0
     max_steps: Annotated[PositiveInt | None, semantic("Optimizer steps.")] = None
     learning_rate: Annotated[float, semantic("Peak learning rate.", gt=0)] = 2e-5
-    lr_scheduler: Annotated[
-        Literal["linear", "cosine", "constant", "constant_with_warmup"], semantic("Shape after warm-up.")
-    ] = "cosine"
+    learning_rates: Annotated[
+        dict[str, PositiveFloat],
+        semantic("Peak learning rates of parameters whose whole name a regex matches: `{ '.*lora_B.*' = 1e-3 }`."),
+    ] = {}
+    lr_scheduler: Annotated[Scheduler, semantic("Shape after warm-up.")] = "cosine"
     warmup_ratio: Annotated[float, semantic("Share of the steps spent warming up.", ge=0, le=1)] = 0.0
-    weight_decay: Annotated[float, semantic("AdamW decay.", ge=0)] = 0.0
-    adam_beta1: Annotated[float, semantic("AdamW first-moment decay.", ge=0, lt=1)] = 0.9
-    adam_beta2: Annotated[float, semantic("AdamW second-moment decay.", ge=0, lt=1)] = 0.999
+    warmup_steps: Annotated[int, semantic("Steps spent warming up (or `warmup_ratio`).", ge=0)] = 0
+    min_lr_ratio: Annotated[
+        float, semantic("Share of the peak at the end (cosine_with_min_lr, warmup_stable_decay).", ge=0, lt=1)
+    ] = 0.0
+    decay_ratio: Annotated[
+        Share | None, semantic("Share of the steps spent decaying (warmup_stable_decay); default: 0.1.")
+    ] = None
+    weight_decay: Annotated[float, semantic("Weight decay (not of biases and norms).", ge=0)] = 0.0
+    adam_beta1: Annotated[float, semantic("First-moment decay of the Adam family.", ge=0, lt=1)] = 0.9
+    adam_beta2: Annotated[float, semantic("Second-moment decay of the Adam family.", ge=0, lt=1)] = 0.999
     max_grad_norm: Annotated[float, semantic("Gradient clipping; 0: none.", ge=0)] = 1.0
-    optimizer: Annotated[Literal["adamw_torch", "adamw_torch_fused"], semantic("Optimizer.")] = "adamw_torch"
+    optimizer: Annotated[Optimizer, semantic("Optimizer (docs/training.md has the package of each).")] = "adamw_torch"
+    optimizer_args: Annotated[
+        dict[str, float | bool | str | list[float]],
+        semantic("Further arguments of the optimizer's class: `{ momentum = 0.9 }`."),
+    ] = {}
     seed: Annotated[int, semantic("Seed of initial adapter weights, data order and sampling.", ge=0)] = 42
     dtype: Annotated[Literal["float32", "bfloat16"], semantic("Weights and activations while training.")] = "float32"
     attn: Annotated[
@@ -130,7 +146,7 @@ class Run(Spec, frozen=True, kw_only=True):
             wrong.append(("profile", "no step is profiled", "steps = 5, or a list of steps"))
         if fault := fault_of(self.method, self.health):
             wrong.append(("health", *fault))
-        return wrong
+        return wrong + schedule.faults(self)
 
 
 # Fields that enter the key as digests of what they name (or, for the adapter, resolved).
