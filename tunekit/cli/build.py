@@ -65,7 +65,8 @@ def _jobs(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     if args.require_remote and (args.offline or args.frozen):
-        raise UsageError("--require-remote needs the network, --offline forbids it", slug="offline-and-remote")
+        flag = "--offline" if args.offline else "--frozen"
+        raise UsageError(f"--require-remote needs the network, {flag} forbids it", slug="offline-and-remote")
     if not args.summary:
         return _run(args, None)
     from tunekit.cli.summing import summing
