@@ -86,11 +86,36 @@ class Bucket:
 
     def sizes(self, names: list[str]) -> dict[str, int]:
         if len(names) > _MANY and self._scheme in _LISTED:
-            return self._listed(names)
+            found = self._few(names) if self._scheme in ("s3", "s3a") else None
+            return self._listed(names) if found is None else found
         found = {}
         for outcome in side_by_side(self._size, [Item(name, "", 0, "") for name in names], _AT_ONCE * 2):
             if not outcome.lost:
                 found[outcome.item.name] = outcome.item.size
+        return found
+
+    def _few(self, names: list[str]) -> dict[str, int] | None:
+        """By listing all that is there, where that is not much against what is asked for; else None."""
+        wanted, found = set(names), {}
+        pages = max(len(names) // 100, 1)
+        for folder in sorted({name.rpartition("/")[0] for name in names}):
+            bucket, prefix, _ = self._fs.split_path(self._path(folder))
+            more: dict[str, str] = {}
+            while True:
+                try:
+                    page = self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix + "/", **more)
+                except Exception as e:
+                    raise self._named(e) from e
+                for one in page.get("Contents", []):
+                    name = f"{folder}/{one['Key'].rpartition('/')[2]}"
+                    if name in wanted:
+                        found[name] = int(one["Size"])
+                pages -= 1
+                if not page.get("IsTruncated"):
+                    break
+                if pages <= 0:
+                    return None
+                more = {"ContinuationToken": page["NextContinuationToken"]}
         return found
 
     def _listed(self, names: list[str]) -> dict[str, int]:
