@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from tunekit.hashing import PREFIX
 
-_PIECE = 16 << 20
+_PIECE = 48 << 20
 _MOST = 9000  # pieces of one file: S3 takes 10,000
-_AHEAD = 6  # pieces in flight, of one file
+_AHEAD = 4  # pieces in flight, of one file
 T = TypeVar("T")
 
 
