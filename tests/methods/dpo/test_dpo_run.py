@@ -232,6 +232,16 @@ def test_another_policy_may_be_the_reference(room: Room, talk: dict[str, str], t
     assert abs(events.metrics[0][1]["rewards/margins"]) > 1e-6
 
 
+def test_bfloat16(room: Room, tmp_path: Path) -> None:
+    """Policy and reference are rounded alike."""
+    tokens = pair_tokens(room, "bfloat16", pairs(6, 8))
+    scored = reference(room, tmp_path / "reference", SCORED | {"dtype": "bfloat16"}, tokens=tokens)
+    spec = PAIRED | {"batch_size": 6, "micro_batch_size": 2, "max_steps": 2, "dtype": "bfloat16", "adapter": STILL}
+    _, events = room.run(tmp_path / "run", spec, tokens=tokens, reference=scored)
+    (gate,) = events.of("gate")
+    assert gate["passed"] and events.metrics[0][1]["loss"] == pytest.approx(0.6931, abs=0.02)
+
+
 def test_evaluation_does_not_depend_on_the_batch(room: Room, tmp_path: Path) -> None:
     tokens = pair_tokens(room, "eval", pairs(4, 5), pairs(7, 6))
     scored = reference(room, tmp_path / "reference", SCORED | {"eval_data": [{}]}, tokens=tokens)
