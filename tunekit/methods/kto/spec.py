@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tunekit.derive import Scope
 from tunekit.label import Label
 from tunekit.methods.dpo.spec import derive_referenced
+from tunekit.methods.evaluated import own_eval_data
 from tunekit.methods.pairwise.spec import PairRun
 from tunekit.methods.spec import DataItem, policy
 from tunekit.spec import semantic
@@ -49,7 +50,7 @@ class Kto(PairRun, frozen=True, kw_only=True):
         if self.micro_batch_size == 1:
             message = "TRL's KTOTrainer takes no forward passes of one row"
             out.append(("micro_batch_size", message, "2 or more; gradient_checkpointing = true saves memory, too"))
-        return out
+        return out + own_eval_data(self)
 
 
 def derive(label: Label, spec: Kto, scope: Scope) -> None:
