@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,7 +119,10 @@ def table_of(rows: list[Encoded]) -> pa.Table:
     """Rows as columns input_ids and labelled."""
     lengths = [len(e.input_ids) for e in rows]
     total = sum(lengths)
-    ids = np.fromiter(chain.from_iterable(e.input_ids for e in rows), np.int32, total)
+    together: list[int] = []
+    for e in rows:
+        together += e.input_ids
+    ids = np.fromiter(together, np.int32, total)
     labelled = np.frombuffer(b"".join(bytes(e.labelled) for e in rows), np.bool_, total)
     return pa.table([lists(lengths, fixed(ids, pa.int32())), lists(lengths, flags(labelled))], schema=_COLUMNS)
 
