@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from jinja2.runtime import Context, LoopContext
-from jinja2.utils import Namespace
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 
 _OF_DICTS = frozenset(dir(dict))
 _OF_TEXT = frozenset(name for name in dir(str) if not name.startswith(("_", "format")))
 _OF_LOOPS = frozenset({"first", "index", "index0"})
-_METHOD = type("".strip)
+_METHOD: Any = type("".strip)
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -29,9 +29,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return getattr(obj, attribute)
         return super().getattr(obj, attribute)
 
-    def call(  # type: ignore[override]  # the base's names begin with two underscores
-        self, context: Context, obj: Any, /, *args: Any, **kwargs: Any
-    ) -> Any:
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Methods of a text and `namespace` are safe, and want no context."""
         if obj is Namespace or (type(obj) is _METHOD and type(obj.__self__) is str and obj.__name__ in _OF_TEXT):
             kwargs.pop("_loop_vars", None)
