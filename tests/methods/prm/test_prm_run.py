@@ -113,10 +113,9 @@ def test_first_steps_are_those_of_plain_torch(
     assert_same_steps(found, want)
 
 
-@pytest.mark.parametrize("adapter", [None, LORA])
-def test_resume_is_exact(room: Room, tmp_path: Path, adapter: dict[str, Any] | None) -> None:
-    spec = SPEC | {"batch_size": 4, "max_steps": 5, "checkpoint_steps": 2, "learning_rate": 1e-2, "adapter": adapter}
-    tokens = step_tokens(room, f"resume{bool(adapter)}", solutions(10, 1), solutions(4, 2))
+def test_resume_is_exact(room: Room, tmp_path: Path) -> None:
+    spec = SPEC | {"batch_size": 4, "max_steps": 5, "checkpoint_steps": 2, "learning_rate": 1e-2, "adapter": LORA}
+    tokens = step_tokens(room, "resume", solutions(10, 1), solutions(4, 2))
     room.check_resume(tmp_path, spec | {"eval_data": ["dataset:b"], "eval_steps": 2}, 3, 2, tokens=tokens)
 
 
