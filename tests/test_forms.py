@@ -56,4 +56,8 @@ def test_who_takes_what():
     assert refused.slug == "wrong-format" and "dataset:a has `preference` rows; loss needs `chat`" in refused.message
     assert "[dataset.a]" in refused.hint and '"alpaca"' in refused.hint
     assert refusal("generation", "dataset:a", "ground_truth") is None
-    assert {CONSUMERS[reads] for reads in typing.get_args(Reads)} == ACCEPTS.keys() - {"generation"}
+    assert {CONSUMERS[reads] for reads in typing.get_args(Reads)} == ACCEPTS.keys() - {
+        "generation",
+        "pretraining",
+        "choosing",
+    }

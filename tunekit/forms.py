@@ -31,6 +31,7 @@ FORMS = {
     "unpaired": ("prompt", "completion", "label", "tools"),
     "stepwise": ("prompt", "completions", "labels"),
     "ground_truth": ("prompt", "ground_truth", "remaining_turns"),
+    "choices": ("prompt", "choices", "answer"),
     "tokens": ("input_ids", "labels"),
     "rows": (),
 }
@@ -66,6 +67,7 @@ FORMATS = {
         {"turns": ("first", "last", "all"), "thinking": ("keep", "drop")},
         messages=True,
     ),
+    "choices": Format("choices", ("prompt", "choices", "answer")),
     "tokens": Format("tokens", ("input_ids", "labels", "attention_mask")),
     "rows": Format("rows", ()),
 }
@@ -78,6 +80,7 @@ ACCEPTS = {
     "pairs": ("preference",),  # `run.dpo` and its kin, reward models
     "verdicts": ("unpaired",),  # `run.kto`
     "steps": ("stepwise",),  # process reward models
+    "choosing": ("choices",),  # an eval with `measure = "choices"`
 }
 # What may be read of a row, and who reads it: one text, one of the answers of a pair, an answer or steps with verdicts.
 Reads = Literal["loss", "chosen", "rejected", "verdict", "steps"]

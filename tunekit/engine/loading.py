@@ -10,6 +10,7 @@ import torch
 from tunekit.engine import quantization
 from tunekit.engine.adapters import with_new_adapter
 from tunekit.engine.heads import NAMES, Head, new_head
+from tunekit.engine.optimizers import check_optimizer
 from tunekit.engine.quantization import Quantization
 from tunekit.engine.targets import check_trained, select_parameters
 from tunekit.errors import ActionError
@@ -51,8 +52,9 @@ def load_run(spec: Run, request: Request, head: Head | None = None) -> Loaded:
     """The policy that a run starts from: its `base`, with the `adapter` that it continues or the new one of its spec;
     with a new `head`, if any, whose weights depend on the run's seed.
 
-    Raises what `load_policy` does.
+    Raises what `load_policy` does, and `optimizer-not-installed`, `optimizer-needs-gpu`.
     """
+    check_optimizer(spec)
     adapter = request.maybe("adapter")
     return load_policy(
         request.one("base").path,

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tunekit.engine.heldout import Side
 from tunekit.engine.rows import NAMED, Rows, Tokens, labels_in, rows_of, strided
 from tunekit.errors import ActionError
 from tunekit.protocol import Events
@@ -31,13 +32,21 @@ class Answers(NamedTuple):
 
 
 def pairs_of(
-    tokens: Tokens, item: int, sequence_len: int, overlong: Overlong, *, limit: int | None, weight: float, name: str
+    tokens: Tokens,
+    item: int,
+    sequence_len: int,
+    overlong: Overlong,
+    *,
+    limit: int | None,
+    weight: float,
+    name: str,
+    side: Side | None = None,
 ) -> Answers:
     """The pairs of a dataset whose `chosen` are item `item` and whose `rejected` are the next one, after limit, weight
     and length policy, in the order of the rows.
 
     A row is left out where one of its answers has no token to learn (`unlabelled`) or where both have the same tokens
-    (`equal`). `overlong` holds for both where it holds for one.
+    (`equal`). `overlong` holds for both where it holds for one. `side`: the rows of one side of `val` only.
     Raises ActionError: `row-too-long`, `no-labels`, `bad-tokens`.
     """
     _check(tokens, item, ("chosen", "rejected"))
@@ -45,7 +54,7 @@ def pairs_of(
     numbers, here, there = np.intersect1d(chosen.numbers, rejected.numbers, assume_unique=True, return_indices=True)
     lost = np.setxor1d(chosen.numbers, rejected.numbers)
     found = _Found(tokens, [chosen.take(here), rejected.take(there)], numbers, name)
-    return found.view(sequence_len, overlong, limit, weight, lost)
+    return found.view(sequence_len, overlong, limit, weight, lost, side)
 
 
 def answers_of(
@@ -58,12 +67,13 @@ def answers_of(
     weight: float,
     name: str,
     reads: Literal["verdict", "steps"] = "verdict",
+    side: Side | None = None,
 ) -> Answers:
     """The answers of a dataset of verdicts, likewise; `tokens.verdicts` tells what is said of one."""
     _check(tokens, item, (reads,))
     rows = rows_of(tokens, item)
     found = _Found(tokens, [rows], rows.numbers, name)
-    return found.view(sequence_len, overlong, limit, weight, np.zeros(0, np.int64))
+    return found.view(sequence_len, overlong, limit, weight, np.zeros(0, np.int64), side)
 
 
 def _check(tokens: Tokens, item: int, wanted: tuple[str, ...]) -> None:
@@ -83,13 +93,23 @@ class _Found(NamedTuple):
         return self._replace(answers=[a.take(which) for a in self.answers], numbers=self.numbers[which])
 
     def view(
-        self, sequence_len: int, overlong: Overlong, limit: int | None, weight: float, lost: np.ndarray
+        self,
+        sequence_len: int,
+        overlong: Overlong,
+        limit: int | None,
+        weight: float,
+        lost: np.ndarray,
+        side: Side | None = None,
     ) -> Answers:
         rows = len(self.numbers)
         picked = strided(rows if limit is None else min(rows, limit), weight)
-        chosen = self.take(picked)
         distinct = len(np.unique(picked))
         ledger: dict[str, Any] = {"rows": rows, "not_selected": rows - distinct}
+        if side:
+            picked = picked[side.of(self.tokens, [answer.take(picked) for answer in self.answers])]
+            ledger[side.other] = distinct - len(np.unique(picked))
+            distinct = len(np.unique(picked))
+        chosen = self.take(picked)
         if len(picked) > distinct:
             ledger["repeated"] = len(picked) - distinct
         if len(lost):  # known before: one of the answers has no labelled token at all

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tunekit.data.rowset import map_table
 from tunekit.data.tokenset import open_tokens, part_file
+from tunekit.engine.heldout import Side
 from tunekit.errors import ActionError
 from tunekit.protocol import Events
 
@@ -50,7 +51,8 @@ class Chunk:
 class Held(Protocol):
     """Tokens of an artifact or in memory."""
 
-    pad_token_id: int
+    @property
+    def pad_token_id(self) -> int: ...
 
     def sequence(self, chunk: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """(input_ids, labels) of a span, int64; a token without a label is -100."""
@@ -121,20 +123,25 @@ def view_of(
     limit: int | None = None,
     weight: float = 1.0,
     name: str = "data",
+    side: Side | None = None,
 ) -> View:
     """The sequences of one item after limit, weight and length policy, in the order of its rows.
 
     `split` cuts with one token of overlap, since the first token of a sequence is never predicted: every label
-    counts once. Sequences without a label to predict are left out and counted as `unlabelled`.
+    counts once. Sequences without a label to predict are left out and counted as `unlabelled`. `side`: the rows of
+    one side of `val` only.
     Raises ActionError `row-too-long` where overlong is `error`.
     """
     chunks, starts, stops, numbers = rows_of(tokens, item)
     rows = len(chunks)
-    chosen = strided(rows if limit is None else min(rows, limit), weight)
+    picked = strided(rows if limit is None else min(rows, limit), weight)
+    chosen = picked[side.of(tokens, [Rows(chunks, starts, stops, numbers).take(picked)])] if side else picked
     chunks, starts, stops = chunks[chosen], starts[chosen], stops[chosen]
     long = stops - starts > sequence_len
     selected = len(np.unique(chosen))
-    ledger = {"rows": rows, "not_selected": rows - selected, "split": 0, "truncated": 0, "dropped": 0}
+    other = {side.other: len(np.unique(picked)) - selected} if side else {}
+    ledger = {"rows": rows, "not_selected": rows - selected - sum(other.values()), **other}
+    ledger |= {"split": 0, "truncated": 0, "dropped": 0}
     if len(chosen) > selected:
         ledger["repeated"] = len(chosen) - selected
     if long.any():

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from tunekit.engine.heldout import Side
 from tunekit.engine.pairs import Answers, pairs_of, warn_of_answers
 from tunekit.engine.rows import Tokens
 from tunekit.engine.weighing import COUNTS
 from tunekit.methods.evaluated import evals_of
 from tunekit.methods.pairwise.spec import PairRun
-from tunekit.methods.spec import items_of
+from tunekit.methods.spec import DataItem, items_of
 from tunekit.protocol import Events
 
 SIDES = ("chosen", "rejected")
@@ -35,6 +37,7 @@ class Pairs(Dataset[Pair]):
     def __init__(self, tokens: Tokens, found: list[Answers]) -> None:
         self.tokens = tokens
         self._chosen, self._rejected = (np.concatenate([view.spans[side] for view in found]) for side in (0, 1))
+        self.rows = np.concatenate([view.rows for view in found])  # numbers in their datasets
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -42,6 +45,10 @@ class Pairs(Dataset[Pair]):
     def __getitem__(self, index: int) -> Pair:
         read = self.tokens.sequence
         return Pair(read(*self._chosen[index].tolist()), read(*self._rejected[index].tolist()))
+
+    def sequences(self, index: int) -> Pair:
+        """As `tunekit.engine.reference` scores them."""
+        return self[index]
 
     def map(self, *args: Any, **kwargs: Any) -> Pairs:
         """TRL makes tokens of texts by mapping its dataset: of these there is nothing left to make."""
@@ -88,27 +95,35 @@ def open_pairs(spec: PairRun, tokens: Tokens, events: Events) -> tuple[Pairs, Pa
 
     Raises ActionError: `row-too-long`, `no-labels`, `bad-tokens`.
     """
-    told: dict[str, list[dict[str, Any]]] = {}
-    found: list[Pairs | None] = []
-    at = 0
-    for name, items in (("data", items_of(spec)), ("eval_data", evals_of(spec))):
-        views = []
-        for item in items:
-            view = pairs_of(
-                tokens,
-                at,
-                spec.sequence_len,
-                spec.overlong,
-                limit=item.limit,
-                weight=item.weight,
-                name=item.dataset,
-            )
-            warn_of_answers(item.dataset, view, events)
-            views.append(view)
-            at += len(SIDES)
-        told[name] = [{"dataset": item.dataset, **view.ledger} for item, view in zip(items, views, strict=True)]
-        found.append(Pairs(tokens, views) if views else None)
-    events.effective(ledger=told)
-    trained, evaluated = found
-    assert trained is not None  # `data` has at least one
-    return trained, evaluated
+    items, evals = items_of(spec), evals_of(spec)
+    sides = [Side(spec.val, evaluated) if spec.val else None for evaluated in (False, True)]
+    trained = [_answers(spec, tokens, i, item, sides[0]) for i, item in enumerate(items)]
+    evaluated = [_answers(spec, tokens, len(items) + i, item) for i, item in enumerate(evals)]
+    held_out = []
+    if spec.val:
+        once = [msgspec.structs.replace(item, weight=1.0) for item in items]
+        held_out = [_answers(spec, tokens, i, item, sides[1]) for i, item in enumerate(once)]
+    told = {"data": _ledger(items, trained), "eval_data": _ledger(evals, evaluated)}
+    events.effective(ledger=told | ({"val": _ledger(items, held_out)} if held_out else {}))
+    for item, view in zip([*items, *evals], trained + evaluated, strict=True):
+        warn_of_answers(item.dataset, view, events)
+    return Pairs(tokens, trained), Pairs(tokens, evaluated + held_out) if evaluated + held_out else None
+
+
+def _answers(spec: PairRun, tokens: Tokens, i: int, item: DataItem, side: Side | None = None) -> Answers:
+    """The pairs of the dataset that is the i-th of those that were made tokens."""
+    name = f"the held-out share of {item.dataset}" if side and side.evaluated else item.dataset
+    return pairs_of(
+        tokens,
+        len(SIDES) * i,
+        spec.sequence_len,
+        spec.overlong,
+        limit=item.limit,
+        weight=item.weight,
+        name=name,
+        side=side,
+    )
+
+
+def _ledger(items: list[DataItem], found: list[Answers]) -> list[dict[str, Any]]:
+    return [{"dataset": item.dataset, **view.ledger} for item, view in zip(items, found, strict=True)]

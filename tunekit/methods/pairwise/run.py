@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sized
 from typing import Any, Protocol
 
+from tunekit.engine.best import Best, BestKeeper
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import effective_settings
 from tunekit.engine.loading import Loaded, load_run
@@ -15,7 +16,6 @@ from tunekit.engine.training import train
 from tunekit.methods.evaluated import Evaluated
 from tunekit.methods.pairwise.dataset import open_pairs
 from tunekit.methods.pairwise.spec import PairRun
-from tunekit.methods.sft.best import Best, BestKeeper
 from tunekit.methods.sft.run import outputs_of
 from tunekit.protocol import Events, Request
 

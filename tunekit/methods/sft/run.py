@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 from trl import SFTConfig
 
+from tunekit.engine.best import Best, BestKeeper, copy_weights
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import effective_settings
 from tunekit.engine.isolation import check_isolation
@@ -18,13 +19,13 @@ from tunekit.engine.rows import Tokens
 from tunekit.engine.saving import save_run
 from tunekit.engine.stream import Stream
 from tunekit.engine.training import train
+from tunekit.methods.evaluated import evals_of
 from tunekit.methods.sft.batches import Counts, Feed, feed_of
-from tunekit.methods.sft.best import Best, BestKeeper, copy_weights
 from tunekit.methods.sft.dataset import Documents, documents_of, ledger, views, warn_of_lengths
 from tunekit.methods.sft.spec import Sft
 from tunekit.methods.sft.stream import StreamFeed, open_stream, stream_feed
 from tunekit.methods.sft.trainer import TokenLossTrainer, make_trainer
-from tunekit.methods.spec import DataItem, items_of
+from tunekit.methods.spec import items_of
 from tunekit.protocol import Events, Request
 
 # TRL counts these from zero in every process; ours are `batches.Counts`.
@@ -78,10 +79,12 @@ def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | St
     if spec.streaming and not spec.eval_data:
         return open_stream(spec, request, events), None
     tokens = Tokens(request.one("tokens").path)
-    trained, evaluated = views(spec, tokens)
-    eval_items = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
+    trained, evaluated, val = views(spec, tokens)
+    eval_items = evals_of(spec)
     told = {"eval_data": ledger(eval_items, evaluated)}
-    held_out = documents_of(tokens, evaluated) if evaluated else None
+    if val:
+        told["val"] = ledger(items_of(spec), val)
+    held_out = documents_of(tokens, evaluated + val) if evaluated + val else None
     if spec.streaming:
         events.effective(ledger=told)  # that of `data` follows when it was read
         warn_of_lengths(spec, eval_items, evaluated, events)
