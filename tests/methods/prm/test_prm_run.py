@@ -152,6 +152,18 @@ def test_a_row_that_is_cut_keeps_its_first_verdicts(room: Room, tmp_path: Path) 
     assert events.metrics[0][1]["loss"] == pytest.approx(want.item(), rel=1e-5)
 
 
+def test_rows_can_be_held_out_by_content(room: Room, tmp_path: Path) -> None:
+    tokens = step_tokens(room, "val", solutions(40, 8))
+    spec = SPEC | {"batch_size": 8, "max_steps": 1, "val": 0.25}
+    _, events = room.run(tmp_path, spec, tokens=tokens)
+    rows = events.settings["rows"]
+    assert rows["train"] + rows["evaluated"] == 40 and 3 <= rows["evaluated"] <= 20
+    assert (
+        0 < events.settings["summary"]["eval_auc"] < 1
+        and events.settings["ledger"]["val"][0]["kept"] == rows["evaluated"]
+    )
+
+
 scored = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=30)
 
 
