@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tunekit.engine.heads import Head
+from tunekit.engine.heads import Head, in_full_precision
 from tunekit.engine.quantization import make_up
 from tunekit.engine.targets import check_targets
 from tunekit.errors import ActionError
@@ -73,6 +73,8 @@ def with_new_adapter(
         made = get_peft_model(model, lora_config(adapter, transposed, head))
     except (ValueError, TypeError) as e:
         raise ActionError(f"PEFT refuses the adapter: {e}", slug="bad-adapter") from e
+    if head:
+        in_full_precision(made, head)
     if adapter.init == "loftq":
         make_up(made, base)
     return made

@@ -8,6 +8,9 @@ import torch
 
 from tunekit.errors import ActionError
 
+# What Transformers calls heads: kept out of quantization, which would take one that ends with a bias.
+NAMES = ("score", "classifier")
+
 
 class Head(NamedTuple):
     """`task`: PEFT's name, `SEQ_CLS` (of a text) or `TOKEN_CLS` (of every token); `labels`: how many numbers it says.
@@ -59,6 +62,14 @@ def new_head(model: Any, missing: set[str], head: Head, seed: int) -> Head:
                 value.normal_(0.0, deviation, generator=generator)
             fresh[name].copy_(value)
     return head._replace(module=modules.pop())
+
+
+def in_full_precision(model: Any, head: Head) -> None:
+    """The trained copy of the head in float32, as an adapter's own weights are: a bfloat16 one would lose most of what
+    an optimizer adds to it."""
+    for name, parameter in model.named_parameters():
+        if f".{head.module}.modules_to_save." in name:
+            parameter.data = parameter.data.float()
 
 
 def pad_id_of(tokenizer: Any) -> int:

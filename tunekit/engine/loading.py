@@ -9,7 +9,7 @@ import torch
 
 from tunekit.engine import quantization
 from tunekit.engine.adapters import with_new_adapter
-from tunekit.engine.heads import Head, new_head
+from tunekit.engine.heads import NAMES, Head, new_head
 from tunekit.engine.optimizers import check_optimizer
 from tunekit.engine.quantization import Quantization
 from tunekit.engine.targets import check_trained, select_parameters
@@ -160,6 +160,8 @@ def _load_base(
     auto: Any = head.auto_class if head else AutoModelForCausalLM
     if quantized:
         more["quantization_config"] = quantization.bits_config(quantized.scheme, quantized.double_quant, DTYPES[dtype])
+        if head:
+            more["quantization_config"].llm_int8_skip_modules = list(NAMES)
     try:
         found: Any = auto.from_pretrained(
             base,

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from tunekit.engine.pairs import answers_of, warn_of_answers
+from tunekit.engine.heldout import Side
+from tunekit.engine.pairs import Answers, answers_of
 from tunekit.engine.rows import Tokens
 from tunekit.engine.weighing import COUNTS
-from tunekit.methods.evaluated import evals_of
-from tunekit.methods.pairwise.dataset import padded
+from tunekit.methods.pairwise.dataset import named, padded, views
 from tunekit.methods.prm.spec import Prm
-from tunekit.methods.spec import items_of
+from tunekit.methods.spec import DataItem
 from tunekit.protocol import Events
 
 Row = tuple[np.ndarray, np.ndarray]
@@ -64,23 +64,15 @@ def open_steps(spec: Prm, tokens: Tokens, events: Events) -> tuple[Steps, Steps 
 
     Raises ActionError: `row-too-long`, `no-labels`, `bad-tokens`.
     """
-    items, evals = items_of(spec), evals_of(spec)
-    views = []
-    for at, item in enumerate([*items, *evals]):
-        view = answers_of(
-            tokens,
-            at,
-            spec.sequence_len,
-            spec.overlong,
-            limit=item.limit,
-            weight=item.weight,
-            name=item.dataset,
-            reads="steps",
-        )
-        warn_of_answers(item.dataset, view, events)
-        views.append(view)
-    told = [{"dataset": i.dataset, **v.ledger} for i, v in zip([*items, *evals], views, strict=True)]
-    events.effective(ledger={"data": told[: len(items)], "eval_data": told[len(items) :]})
-    spans = [view.spans[0] for view in views]
-    trained = Steps(tokens, np.concatenate(spans[: len(items)]), spec.train_on_last_step_only)
-    return trained, Steps(tokens, np.concatenate(spans[len(items) :]), False) if evals else None
+
+    def answers(i: int, item: DataItem, side: Side | None) -> Answers:
+        cut, name = (spec.sequence_len, spec.overlong), named(item, side)
+        return answers_of(tokens, i, *cut, limit=item.limit, weight=item.weight, name=name, reads="steps", side=side)
+
+    trained, evaluated = views(spec, events, answers)
+    rows = Steps(tokens, _spans(trained), spec.train_on_last_step_only)
+    return rows, Steps(tokens, _spans(evaluated), False) if evaluated else None
+
+
+def _spans(found: list[Answers]) -> np.ndarray:
+    return np.concatenate([view.spans[0] for view in found])

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from tunekit.derive import Policy, Scope
 from tunekit.label import Label
-from tunekit.methods.evaluated import Evaluated, evals_of, own_eval_data
+from tunekit.methods.evaluated import Evaluated, evals_of
 from tunekit.methods.judging import check_start, judge_of
 from tunekit.methods.spec import data_fields, items_of, run_action, start_of, tokens_of
 from tunekit.spec import semantic
@@ -28,9 +28,6 @@ class Prm(Evaluated, frozen=True, kw_only=True):
         semantic("Rows longer than sequence_len: fail, leave them out, or keep the steps that fit (in the ledger)."),
     ] = "error"
     train_on_last_step_only: Annotated[bool, semantic("Only a row's last step carries a label.")] = False
-
-    def checks(self) -> list[tuple[str, str, str]]:
-        return super().checks() + own_eval_data(self)
 
 
 def derive(label: Label, spec: Prm, scope: Scope) -> None:
