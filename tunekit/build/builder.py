@@ -365,8 +365,6 @@ class Builder:
         attempt.lease.release()
         self._changed = True
 
-    # -- the end -------------------------------------------------------------------------------
-
     def _finish(self) -> None:
         """Point `out/` at the results, and remember that this request is complete."""
         nodes = self.planner.nodes
@@ -375,8 +373,7 @@ class Builder:
                 self.planner.presence.present(tree)  # with their signatures as they are now that staging is gone
         whole = [x for x in self.labels if nodes[x].outputs is not None and nodes[x].present]
         made = links.point(self.root, self.planner, [x for x in whole if not nodes[x].in_place])
-        if not self.failed and len(whole) == len(self.labels):
-            self.links = made
+        self.links = made if not self.failed and len(whole) == len(self.labels) else None
 
     def _judge(self, label: str) -> None:
         """Hold a result against its gates; a failed one keeps the result and blocks what would use it."""
