@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
 sys.path.insert(0, str(Path(__file__).parent))
-from pair_rows import PAIRED, encoded, pair_tokens, pairs
+import torch
+from pair_rows import PAIRED, Row, encoded, pair_tokens, pairs
 from referenced import reference
 from tiny_room import Room, tiny
 from trajectory import Trajectory, assert_shared, trajectory_of
@@ -76,6 +79,29 @@ def test_one_trajectory(
     cases: dict[str, Case], whole: dict[str, Trajectory], tmp_path: Path, method: str, way: str
 ) -> None:
     assert_shared(cases[method].trajectory(tmp_path, WAYS[way]), whole[method], tolerance=1e-4)
+
+
+LENGTHS = st.lists(st.tuples(*(st.integers(1, 30),) * 3), min_size=2, max_size=6)
+
+
+@given(lengths=LENGTHS, seed=st.integers(0, 10_000))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_micro_batches_are_one_batch(
+    cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory, lengths: list[tuple[int, int, int]], seed: int
+) -> None:
+    """Whatever the lengths of prompts and answers: N forward passes of one pair are one of N pairs."""
+    case, root = cases["dpo"], tmp_path_factory.mktemp("rows")
+    made = torch.Generator().manual_seed(seed)
+    rows = [Row(*(torch.randint(3, 60, (n,), generator=made).tolist() for n in some)) for some in lengths]
+    tokens = pair_tokens(case, root.name, [row._replace(rejected=[*row.rejected, 60]) for row in rows])
+    scored = reference(case, root / "reference", {"data": [{}], "sequence_len": 1024}, tokens=tokens)
+    inputs = {"tokens": tokens, "reference": scored}
+    spec = SPEC | {"batch_size": len(rows), "max_steps": 2, "learning_rate": 0.05}
+    whole, parts = (
+        trajectory_of(*case.run(root / str(micro), spec | {"micro_batch_size": micro}, **inputs), names=NAMES)
+        for micro in (len(rows), 1)
+    )
+    assert_shared(parts, whole, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("method", ["dpo", pytest.param("kto", marks=pytest.mark.long)])

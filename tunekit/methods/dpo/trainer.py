@@ -45,6 +45,7 @@ class ReferenceTrainer(Weighed, DPOTrainer):
             train_dataset=sample, eval_dataset=sample if evaluated else None, evaluated=evaluated, **kwargs
         )
         self.train_dataset = trained
+        self.precompute_ref_logps = True  # an adapter's trainer was not told: it would hash all weights for a cache
         self._flat = flat
         if isinstance(self.model, PeftModel) and REFERENCE in self.model.peft_config:
             self.model.delete_adapter(REFERENCE)
@@ -107,7 +108,7 @@ def make_trainer(
         request,
         beta=beta,
         use_weighting=spec.use_weighting,
-        precompute_ref_log_probs=True,
+        precompute_ref_log_probs=not loaded.has_adapter,  # else TRL loads a second model
         **losses_of(spec),
         **arguments_of(evaluated.pairs if evaluated else None, spec, request),
     )

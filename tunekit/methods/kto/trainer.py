@@ -38,6 +38,7 @@ class JudgedTrainer(Weighed, KTOTrainer):
             train_dataset=sample, eval_dataset=sample if evaluated else None, evaluated=evaluated, **kwargs
         )
         self.train_dataset = trained
+        self.precompute_ref_logps = True  # an adapter's trainer was not told: it would hash all weights for a cache
         self._kl = torch.zeros(())
         if isinstance(self.model, PeftModel) and REFERENCE in self.model.peft_config:
             self.model.delete_adapter(REFERENCE)
@@ -122,7 +123,7 @@ def make_trainer(
         beta=spec.beta,
         desirable_weight=spec.desirable_weight,
         undesirable_weight=spec.undesirable_weight,
-        precompute_ref_log_probs=True,
+        precompute_ref_log_probs=not loaded.has_adapter,  # else TRL loads a second model
         train_sampling_strategy="sequential",
         **arguments_of(evaluated, spec, request),
     )
