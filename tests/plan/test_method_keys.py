@@ -161,3 +161,17 @@ def test_a_quantized_base_is_another_reference(sample: Any) -> None:
         spec = msgspec.structs.replace(target.spec, adapter=Adapter(r=3, quantize=quantize))
         after = keys_of(manifest._replace(targets={**manifest.targets, "run:dpo": target._replace(spec=spec)}))
         assert (before["run:dpo#reference"] == after["run:dpo#reference"]) == same
+
+
+def test_a_matrix_of_betas_has_one_reference(tmp_path: Path) -> None:
+    text = (
+        f'\n[run.sweep]\nmethod = "dpo"\nmodel = "model:m"\n{PAIRS}\nmatrix = {{ beta = [0.1, 0.3], seed = [1, 2] }}\n'
+    )
+    (tmp_path / "tunekit.toml").write_text(PROJECT + text)
+    for name in ("text", "pairs", "judged", "steps"):
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "a"}\n')  # no row is read
+    keys = keys_of(manifest_of(tmp_path))
+    runs = {label: key for label, key in keys.items() if label.startswith("run:sweep.")}
+    trained = [key for label, key in runs.items() if "#" not in label]
+    scored = [key for label, key in runs.items() if label.endswith("#reference")]
+    assert len(set(trained)) == len(trained) == 4 and len(scored) == 4 and len(set(scored)) == 1

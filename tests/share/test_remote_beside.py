@@ -75,7 +75,8 @@ def rows_of(machines, pushed, label: str) -> str:
 
 def test_what_is_ready_starts_while_another_result_is_fetched(machines, pushed, yours, monkeypatch):
     """`c` comes only once `d` is built, so that a build that waits for it before it starts anything would not end."""
-    from tunekit.build.builder import Builder, Options
+    from tunekit.build.builder import Builder
+    from tunekit.build.options import Options
     from tunekit.plan.elsewhere import Elsewhere
     from tunekit.share.remote import Remote, open_place
 

@@ -8,7 +8,7 @@ import selectors
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from tunekit import diskspace, variables
 from tunekit.build import audit, environment, gates, history, links, trust
@@ -18,6 +18,7 @@ from tunekit.build.fetching import Fetching
 from tunekit.build.finish import early
 from tunekit.build.frontier import Frontier
 from tunekit.build.nurseries import Nurseries
+from tunekit.build.options import Options, Result, plan_event
 from tunekit.build.outcome import outcome
 from tunekit.build.request import Requests
 from tunekit.errors import ActionError, GateError, LockError, TunekitError
@@ -27,29 +28,6 @@ from tunekit.store import leases, records
 from tunekit.store.in_use import Announcer
 
 Listener = Callable[[dict[str, Any]], None]
-
-
-class Options(NamedTuple):
-    """How to build. `jobs`: actions at once; 0: as many as cores allow. `finish`: keys of runs that are
-    ended where they stand. `audit`: say what actions read that is none of their inputs."""
-
-    jobs: int = 0
-    keep_going: bool = False
-    trust: bool = False
-    offline: bool = False
-    finish: frozenset[str] = frozenset()
-    audit: bool = False
-
-
-class Result(NamedTuple):
-    """`executed`: labels that ran, in order of their end; `failed`: label → error; `fresh`: how many had their
-    result and did not run; `records`: label → record; `fetched`: those of the fresh that came from the remote."""
-
-    executed: list[str]
-    failed: dict[str, TunekitError]
-    fresh: int
-    records: dict[str, dict[str, Any]]
-    fetched: list[str] = []
 
 
 class Builder:
@@ -103,8 +81,7 @@ class Builder:
         try:
             while True:
                 planned |= {label for label, n in nodes.items() if n.run}
-                told = {"total": len(planned), "fresh": len(nodes) - len(planned), "order": self._steps(nodes)}
-                self.listen({"type": "plan", **told})
+                self.listen(plan_event(self.planner, nodes, len(planned)))
                 for node in nodes.values():
                     if node.run:  # the slow imports begin while light actions run
                         self._nurseries.of(node.action.kind)
@@ -137,13 +114,6 @@ class Builder:
             code |= trust.variables(self.root, self.planner.graph.pass_env) if code else {}
             more = f" and {len(users) - 3} more" if len(users) > 3 else ""
             trust.check(self.root, code, ", ".join(users[:3]) + more)
-
-    def _steps(self, nodes: dict[str, Node]) -> list[dict[str, Any]]:
-        return [
-            {"label": label, "reasons": [str(r) for r in n.reasons], "needs": self.planner.graph.needs(label)}
-            for label, n in nodes.items()
-            if n.run
-        ]
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -244,7 +214,7 @@ class Builder:
             self._late.add(label)
             self.fetching.begin([label], self._on_fetched)
             return True
-        if self.fetching.begin_parts(node, self._look_again):
+        if self.fetching.begin_parts(node, lambda: setattr(self, "_changed", True)):
             return False
         if any(a.node.key == node.key for a in self.running.values()):
             return False  # the same work under another label of this build
@@ -287,9 +257,6 @@ class Builder:
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
         reasons = ["finished early, from its last checkpoint"] if finish else [str(r) for r in node.reasons]
         self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": attempt.folder})
-
-    def _look_again(self) -> None:
-        self._changed = True
 
     # -- what comes back -----------------------------------------------------------------------
 
@@ -398,8 +365,6 @@ class Builder:
         attempt.lease.release()
         self._changed = True
 
-    # -- the end -------------------------------------------------------------------------------
-
     def _finish(self) -> None:
         """Point `out/` at the results, and remember that this request is complete."""
         nodes = self.planner.nodes
@@ -408,8 +373,7 @@ class Builder:
                 self.planner.presence.present(tree)  # with their signatures as they are now that staging is gone
         whole = [x for x in self.labels if nodes[x].outputs is not None and nodes[x].present]
         made = links.point(self.root, self.planner, [x for x in whole if not nodes[x].in_place])
-        if not self.failed and len(whole) == len(self.labels):
-            self.links = made
+        self.links = made if not self.failed and len(whole) == len(self.labels) else None
 
     def _judge(self, label: str) -> None:
         """Hold a result against its gates; a failed one keeps the result and blocks what would use it."""

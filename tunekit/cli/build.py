@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # a no-op imports none of these
     from pathlib import Path
     from typing import Any
 
-    from tunekit.build.builder import Result
+    from tunekit.build.options import Result
     from tunekit.plan.planner import Planner
     from tunekit.report.summary import Summary
     from tunekit.store.store import Store
@@ -65,7 +65,8 @@ def _jobs(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     if args.require_remote and (args.offline or args.frozen):
-        raise UsageError("--require-remote needs the network, --offline forbids it", slug="offline-and-remote")
+        flag = "--offline" if args.offline else "--frozen"
+        raise UsageError(f"--require-remote needs the network, {flag} forbids it", slug="offline-and-remote")
     if not args.summary:
         return _run(args, None)
     from tunekit.cli.summing import summing
@@ -201,7 +202,8 @@ def _build(
     lost: Lost,
 ) -> int:  # fmt: skip
     from tunekit.build import drift
-    from tunekit.build.builder import Builder, Options
+    from tunekit.build.builder import Builder
+    from tunekit.build.options import Options
     from tunekit.report.listen import listener
 
     offline = args.offline or args.frozen

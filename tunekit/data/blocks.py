@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import Protocol
 
 
@@ -65,7 +65,9 @@ class Spliced:
         before = blocks[:-1]
         self._starts = list(accumulate((len(block.text) for block in before), initial=0))  # characters before each
         self._firsts = list(accumulate((len(block.ids) for block in before), initial=0))  # tokens before each
-        self.ids = list(chain.from_iterable([block.ids for block in blocks]))
+        self.ids: list[int] = []
+        for block in blocks:
+            self.ids += block.ids  # whole lists at a time
 
     def char_to_token(self, at: int) -> int | None:
         number = bisect_right(self._starts, at) - 1

@@ -29,9 +29,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return getattr(obj, attribute)
         return super().getattr(obj, attribute)
 
-    def call(  # the base's names begin with two underscores
-        self, context: Context, obj: Any, /, *args: Any, **kwargs: Any
-    ) -> Any:
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Methods of a text and `namespace` are safe, and want no context."""
         if obj is Namespace or (type(obj) is _METHOD and type(obj.__self__) is str and obj.__name__ in _OF_TEXT):
             kwargs.pop("_loop_vars", None)

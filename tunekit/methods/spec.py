@@ -50,6 +50,7 @@ class Profile(Spec, frozen=True, kw_only=True):
 class Run(Spec, frozen=True, kw_only=True):
     """Settings shared by all methods. Names are TRL's and Transformers' but for the batch and step counts."""
 
+    PARALLEL: ClassVar[bool] = False  # whether it trains in several processes what one would
     FILE: ClassVar[str] = ""  # the project's file that the method is in: set on the struct that is read from it
 
     method: Annotated[str, semantic("`sft`, `grpo`, a method of an installed package, or a file of the project.")] = (
@@ -129,6 +130,8 @@ class Run(Spec, frozen=True, kw_only=True):
             for name, text in self.gates.items()
             if bound(text) is None
         ]
+        if self.processes > 1 and not self.PARALLEL:
+            wrong.append(("processes", f"`{self.method}` trains in one process so far", "leave `processes` out"))
         if self.strategy != "ddp" and self.processes == 1:
             message = f"`{self.strategy}` splits work between processes, and there is one"
             wrong.append(("strategy", message, "processes = 2, or more; or leave `strategy` out"))

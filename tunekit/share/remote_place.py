@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from tunekit.errors import RemoteError
+from tunekit.errors import RemoteError, UsageError
 from tunekit.hashing import hex_of
 
 BATCH_FILES, BATCH_BYTES = 4096, 4 << 30  # so much comes or goes before it is made durable and named
@@ -105,6 +105,6 @@ def halt_if(place: Place) -> None:
         raise RemoteError(f"the remote {place.url} is not asked any more", slug="halted")
 
 
-def read_only(url: str) -> RemoteError:
-    return RemoteError(f"the remote {url} is served over HTTP: it can only be read", slug="remote-read-only",
+def read_only(url: str) -> UsageError:
+    return UsageError(f"the remote {url} is served over HTTP: it can only be read", slug="remote-read-only",
                        hint="push to the folder or bucket behind it")  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 
 import tunekit
-from tunekit.errors import RemoteError
+from tunekit.errors import UsageError
 from tunekit.hashing import PREFIX
 from tunekit.share.remote_place import SMALL, Item, Outcome, denied, halt_if, read_only, unreachable
 from tunekit.share.remote_pool import side_by_side
@@ -123,5 +123,5 @@ class Web:
     def replace(self, name: str, data: bytes) -> None:
         raise self._refuse()
 
-    def _refuse(self) -> RemoteError:
+    def _refuse(self) -> UsageError:
         return read_only(self.url)

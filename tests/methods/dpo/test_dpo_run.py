@@ -1,6 +1,7 @@
 """DPO and IPO beside a plain TRL script, resumed, and learning; and the reference that they stand on."""
 
 import inspect
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -224,12 +225,34 @@ def test_another_policy_may_be_the_reference(room: Room, talk: dict[str, str], t
     """Then nothing is to be equal at the start."""
     stranger = room.new_model("teacher", 9)
     tokens = talk["tokens"]
-    made = tiny.request(tmp_path / "r", "reference", SCORED, base=stranger, tokens=tokens)
+    made = tiny.request(tmp_path / "r", "reference", SCORED, base=stranger, tokens=tokens, tokenizer=room.tokenizer)
     score(with_digest(made, "base", "sha256:" + "3" * 64), tiny.Recorder())
     inputs = {"tokens": tokens, "reference": str(Path(made.out) / "main")}
     _, events = room.run(tmp_path / "run", PAIRED | BARE | {"reference": "model:teacher"}, **inputs)
     assert not events.of("gate")
     assert abs(events.metrics[0][1]["rewards/margins"]) > 1e-6
+
+
+def test_bfloat16(room: Room, tmp_path: Path) -> None:
+    """Policy and reference are rounded alike."""
+    tokens = pair_tokens(room, "bfloat16", pairs(6, 8))
+    scored = reference(room, tmp_path / "reference", SCORED | {"dtype": "bfloat16"}, tokens=tokens)
+    spec = PAIRED | {"batch_size": 6, "micro_batch_size": 2, "max_steps": 2, "dtype": "bfloat16", "adapter": STILL}
+    _, events = room.run(tmp_path / "run", spec, tokens=tokens, reference=scored)
+    (gate,) = events.of("gate")
+    assert gate["passed"] and events.metrics[0][1]["loss"] == pytest.approx(0.6931, abs=0.02)
+
+
+def test_a_reference_of_another_vocabulary_is_refused(room: Room, talk: dict[str, str], tmp_path: Path) -> None:
+    other = Path(shutil.copytree(room.tokenizer, tmp_path / "other"))
+    text = (other / "tokenizer.json").read_text()
+    (other / "tokenizer.json").write_text(text.replace('"<|im_end|>"', '"<|end|>"'))
+    config = (other / "tokenizer_config.json").read_text()
+    (other / "tokenizer_config.json").write_text(config.replace("<|im_end|>", "<|end|>"))
+    inputs = {"base": room.model, "tokens": talk["tokens"], "tokenizer": str(other)}
+    with pytest.raises(ActionError, match="2 tokens of the reference are not the run's") as found:
+        score(tiny.request(tmp_path / "r", "reference", SCORED, **inputs), tiny.Recorder())
+    assert found.value.slug == "other-vocabulary"
 
 
 def test_evaluation_does_not_depend_on_the_batch(room: Room, tmp_path: Path) -> None:

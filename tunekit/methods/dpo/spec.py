@@ -101,8 +101,8 @@ def derive_referenced(
         micro_batch_size=spec.micro_batch_size or min(spec.batch_size, 8),
         names=[item.dataset for item in items + evals],
     )
-    weights = policy_of(named, start, scope) | {"tokens": [tokens]}
-    reference = scope.add(reference_action(label, scored, weights, spec.cpus))
+    read = policy_of(named, start, scope) | {"tokens": [tokens]} | ({"tokenizer": [tokenizer]} if named else {})
+    reference = scope.add(reference_action(label, scored, read, spec.cpus))
     inputs = start | {"tokens": [tokens], "reference": [reference]}
     fields = {"data": data_fields(items), "eval_data": data_fields(evals)}
     scope.add(run_action(label, spec, inputs, adapter, drop=("eval_data", "reference"), fields=fields))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tunekit.derive import Scope
 from tunekit.label import Label
@@ -22,6 +22,7 @@ class Kto(PairRun, frozen=True, kw_only=True):
     reference, which the step's answers to each other's prompts estimate. For thumbs up and down. Not with pairs of
     answers, where dpo uses that they answer the same; not in steps of a few rows, whose KL is noise."""
 
+    PARALLEL: ClassVar[bool] = False
     method: Annotated[Literal["kto"], semantic("This method.")] = "kto"
     batch_size: Annotated[
         int, semantic("Rows per optimizer step, over all devices; they estimate the KL term together.", ge=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tunekit.derive import Edge, Scope
 from tunekit.label import Label
@@ -14,6 +14,7 @@ from tunekit.spec import semantic
 class PairRun(Evaluated, frozen=True, kw_only=True):
     """Rows of a prompt, a chosen and a rejected answer; a step is of `batch_size` pairs."""
 
+    PARALLEL: ClassVar[bool] = True
     batch_size: Annotated[int, semantic("Pairs per optimizer step, over all devices.", ge=1)] = 16
     sequence_len: Annotated[int, semantic("Longest prompt with its answer, in tokens.", ge=8)] = 1024
     overlong: Annotated[

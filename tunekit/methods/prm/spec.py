@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tunekit.derive import Policy, Scope
 from tunekit.label import Label
@@ -19,6 +19,7 @@ class Prm(Evaluated, frozen=True, kw_only=True):
     arXiv:2305.20050), by a new head on a language model. Not without labels of steps (`reward` needs only pairs of
     answers), nor where only the result counts and a program can check it."""
 
+    PARALLEL: ClassVar[bool] = True
     method: Annotated[Literal["prm"], semantic("This method.")] = "prm"
     learning_rate: Annotated[float, semantic("Peak learning rate.", gt=0)] = 1e-5
     sequence_len: Annotated[int, semantic("Longest row, in tokens.", ge=8)] = 1024

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Sampler
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from tunekit.engine.arguments import Batch
 from tunekit.engine.packing import Packing
 from tunekit.engine.parallel import rank
-from tunekit.engine.shares import Shares, WithFiller
+from tunekit.engine.shares import EpochTeller, Shares, Shuffled, WithFiller, without_mark
 from tunekit.engine.shuffle import grouped_by_length
 from tunekit.methods.sft.dataset import Documents, sample_of
 from tunekit.methods.sft.spec import Sft
@@ -57,41 +56,20 @@ class Collator:
         )
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch: dict[str, Any] = self._collate([{k: v for k, v in e.items() if k != "filler"} for e in examples])
+        examples, filler = without_mark(examples)
+        batch: dict[str, Any] = self._collate(examples)
+        if filler:
+            batch["labels"].fill_(-100)
         if self.layout == "rows":
             del batch["attention_mask"]
             batch["labels"][batch["position_ids"] == 0] = -100
-        tokens = sum(len(e["input_ids"]) for e in examples if "filler" not in e)
+        tokens = 0 if filler else sum(len(example["input_ids"]) for example in examples)
         supervised = int((batch["labels"][:, 1:] != -100).sum())
         counts = Counts(tokens, supervised, batch["input_ids"].numel() - tokens)
         return {**batch, "counts": tuple(counts)}  # plain: Transformers rebuilds what it moves to a device
 
 
-class Order(Sampler[Any]):
-    """The order of an epoch, which a callback names before it begins: a function of lengths, seed and epoch, so that
-    a resumed run needs nothing but the number of steps that are behind it."""
-
-    name = "shuffled"
-
-    def __init__(self, rows: int, seed: int) -> None:
-        self._rows = rows
-        self._seed = seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def __iter__(self) -> Iterator[Any]:
-        """As accelerate's `SeedableRandomSampler` has it."""
-        generator = torch.Generator().manual_seed(self._seed + self.epoch)
-        yield from torch.randperm(self._rows, generator=generator).tolist()
-
-    def figures(self) -> dict[str, float]:
-        """Of the whole order, for the record."""
-        return {}
-
-
-class PackedOrder(Order):
+class PackedOrder(Shuffled):
     """Sequences as the numbers of their documents."""
 
     name = "packed"
@@ -107,7 +85,7 @@ class PackedOrder(Order):
         return self._packing.epoch(self._seed, self.epoch)
 
 
-class GroupedOrder(Order):
+class GroupedOrder(Shuffled):
     """Documents one by one; those of one optimizer step have about the same length."""
 
     name = "grouped"
@@ -126,7 +104,7 @@ class Feed(NamedTuple):
 
     documents: Documents
     collate: Collator
-    order: Order
+    order: Shuffled
 
     @property
     def dataset(self) -> Documents:
@@ -168,21 +146,9 @@ class Feed(NamedTuple):
 
 
 def feed_of(spec: Sft, attn: str, documents: Documents) -> Feed:
-    order = Order(len(documents), spec.seed)
+    order: Shuffled = Shuffled(len(documents), spec.seed)
     if spec.packing:
         order = PackedOrder(Packing(documents.lengths, spec.sequence_len), spec.seed)
     elif spec.group_by_length:
         order = GroupedOrder(documents.lengths, spec.batch_size, spec.seed)
     return Feed(documents, Collator(documents.tokens.pad_token_id, layout_of(spec, attn)), order)
-
-
-class EpochTeller(TrainerCallback):
-    """Accelerate tells a sampler its epoch only under some of its own wrappers; this does always."""
-
-    def __init__(self, order: Order) -> None:
-        self._order = order
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._order.epoch = int(state.epoch or 0)

@@ -22,6 +22,7 @@ from tunekit.engine.reference import (
     write_reference,
 )
 from tunekit.engine.rows import Tokens
+from tunekit.engine.vocabularies import check_vocabulary
 from tunekit.methods.kto.dataset import Judged
 from tunekit.methods.pairwise.dataset import SIDES, Pairs
 from tunekit.protocol import Events, Request
@@ -29,9 +30,14 @@ from tunekit.steps.reference.spec import Reference as Spec
 
 
 def run(request: Request, events: Events) -> dict[str, str]:
-    """Inputs: `base`, maybe `adapter`, `tokens`. Raises what loading and views raise, and `not-finite`."""
+    """Inputs: `base`, maybe `adapter`, `tokens`; `tokenizer`, where base has one of its own. Raises what loading and
+    views raise, `other-vocabulary` and `not-finite`."""
     spec = msgspec.convert(request.spec, Spec)
     determinism = make_deterministic(0)
+    own = request.maybe("tokenizer")
+    if own:
+        hint = "the reference is given the run's tokens: take a model of the same family"
+        check_vocabulary(own.path, request.one("base").path, ("the run", "the reference"), hint)
     tokens = Tokens(request.one("tokens").path)
     rows = _rows(spec, tokens)
     adapter = request.maybe("adapter")
