@@ -54,7 +54,6 @@ class LoraMerge:
         self._nf4 = nf4
         self._rounded = {f"{name}.weight" for name in nf4.modules} if nf4 else set()
         self._made: dict[str, dict[str, torch.Tensor]] = {}
-        self._held: tuple[str, dict[str, torch.Tensor]] = ("", {})
         self.untied = _untied(found)
         if unknown := sorted(self._rounded - found.layout.by_name.keys()):
             message = f"the adapter was trained on a base in 4 bits that has {unknown[0]}; this one has not"
@@ -128,11 +127,7 @@ class LoraMerge:
         group = self.skeleton.layout.by_name.get(origin)
         if group is None:
             raise ActionError(f"the base has no {name}", slug="merge-no-base-weight")
-        if group.converter is None:
-            return group.tensors()[origin]
-        if self._held[0] != group.names[0]:  # of a group of several, the others are asked for next
-            self._held = (group.names[0], group.tensors())
-        return self._held[1][origin]
+        return group.tensors()[origin]  # anew each time: merging changes it
 
     def _to_4_bits_and_back(self, name: str, weight: torch.Tensor) -> torch.Tensor:
         from transformers.pytorch_utils import Conv1D
