@@ -93,7 +93,10 @@ def ours(base: str, adapter: str, out: Path, with_receipt: bool) -> None:
         if with_receipt:
             dtypes = sorted({str(s.dtype).removeprefix("torch.") for s in weights.slots_of(out).values()})
             receipt(
-                plan(base, adapter, torch.float32, False), str(out), dtypes, Events("merge:x", os.open(os.devnull, 1))
+                plan(base, adapter, torch.float32, False, product=False),
+                str(out),
+                dtypes,
+                Events("merge:x", os.open(os.devnull, 1)),
             )
 
 

@@ -344,8 +344,8 @@ def patched(monkeypatch: pytest.MonkeyPatch, change: Callable[[LoraMerge], None]
     """The product is made by a merge that is changed first; the receipt makes one of its own."""
     plan, calls = module.plan, []
 
-    def planned(*args: Any) -> LoraMerge:
-        made = plan(*args)
+    def planned(*args: Any, **more: Any) -> LoraMerge:
+        made = plan(*args, **more)
         if not calls:
             change(made)
         calls.append(made)

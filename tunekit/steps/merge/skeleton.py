@@ -100,6 +100,13 @@ def target_of(layer: Any, path: str) -> str:
     return f"{plain(path)}.{layer.parameter_name if isinstance(layer, ParamWrapper) else 'weight'}"
 
 
+def is_plain(layer: Any) -> bool:
+    """A linear layer with an update of two matrices, and nothing else."""
+    from peft.tuners.lora.layer import Linear
+
+    return type(layer) is Linear and not layer.lora_variant and not layer.lora_bias["default"]
+
+
 def merged(layer: Any, weight: torch.Tensor) -> torch.Tensor:
     """`weight` with the layer's update, by PEFT, where the adapter is; the layer is left without a weight. `weight`
     may be changed."""
