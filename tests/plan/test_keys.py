@@ -132,6 +132,7 @@ def test_every_field_is_in_the_key_or_is_not(sample):
 # Fields that mean nothing for that target: a mapped dataset has no second source, a loss has no scorer's limits.
 OUT_OF_PLACE = {
     ("eval:score", "sequence_len"), ("dataset:mixed", "source"), ("dataset:made", "from"), ("dataset:chat", "from"),
+    ("eval:loss", "measure"), ("eval:score", "measure"),  # whose rows are none to choose from (test_eval_measure.py)
     ("tokenizer:words", "source"), ("eval:loss", "scorer"), ("run:full", "model"),  # (that would be itself)
     ("run:sft", "streaming"), ("run:full", "streaming"),  # they have no `max_steps`; run:stream is the one to ask
     ("run:sft", "train_parameters"), ("run:grpo", "train_parameters"),  # they have an adapter

@@ -6,8 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from tunekit.bounds import bound
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
+from tunekit.forms import Reads
+from tunekit.health import fault_of
 from tunekit.label import Label
-from tunekit.spec import PRIVATE, PositiveInt, Spec, numeric, operational, semantic
+from tunekit.methods import schedule
+from tunekit.methods.optimizers import Optimizer
+from tunekit.methods.schedule import Scheduler
+from tunekit.spec import PRIVATE, PositiveFloat, PositiveInt, Share, Spec, numeric, operational, semantic
 from tunekit.steps.adapter.spec import Adapter
 from tunekit.steps.merge.spec import Merge
 from tunekit.steps.tokens.spec import Masking, token_item, tokens_action
@@ -29,9 +34,23 @@ class DataItem(Masking, frozen=True, kw_only=True):
     limit: Annotated[PositiveInt | None, semantic("Use the first rows only.")] = None
 
 
+class Profile(Spec, frozen=True, kw_only=True):
+    """Optimizer steps that are recorded operator by operator (docs/watching.md)."""
+
+    start: Annotated[int, operational("First step, counted from 1.", ge=1)] = 3
+    steps: Annotated[int | list[PositiveInt], operational("How many, or which ones (`start` is then not read).")] = 5
+
+    def chosen(self) -> list[int]:
+        """The steps in order."""
+        if isinstance(self.steps, int):
+            return list(range(self.start, self.start + self.steps))
+        return sorted(set(self.steps))
+
+
 class Run(Spec, frozen=True, kw_only=True):
     """Settings shared by all methods. Names are TRL's and Transformers' but for the batch and step counts."""
 
+    PARALLEL: ClassVar[bool] = False  # whether it trains in several processes what one would
     FILE: ClassVar[str] = ""  # the project's file that the method is in: set on the struct that is read from it
 
     method: Annotated[str, semantic("`sft`, `grpo`, a method of an installed package, or a file of the project.")] = (
@@ -50,15 +69,28 @@ class Run(Spec, frozen=True, kw_only=True):
     epochs: Annotated[float, semantic("Passes over the data, unless `max_steps` is set.", gt=0)] = 1.0
     max_steps: Annotated[PositiveInt | None, semantic("Optimizer steps.")] = None
     learning_rate: Annotated[float, semantic("Peak learning rate.", gt=0)] = 2e-5
-    lr_scheduler: Annotated[
-        Literal["linear", "cosine", "constant", "constant_with_warmup"], semantic("Shape after warm-up.")
-    ] = "cosine"
+    learning_rates: Annotated[
+        dict[str, PositiveFloat],
+        semantic("Peak learning rates of parameters whose whole name a regex matches: `{ '.*lora_B.*' = 1e-3 }`."),
+    ] = {}
+    lr_scheduler: Annotated[Scheduler, semantic("Shape after warm-up.")] = "cosine"
     warmup_ratio: Annotated[float, semantic("Share of the steps spent warming up.", ge=0, le=1)] = 0.0
-    weight_decay: Annotated[float, semantic("AdamW decay.", ge=0)] = 0.0
-    adam_beta1: Annotated[float, semantic("AdamW first-moment decay.", ge=0, lt=1)] = 0.9
-    adam_beta2: Annotated[float, semantic("AdamW second-moment decay.", ge=0, lt=1)] = 0.999
+    warmup_steps: Annotated[int, semantic("Steps spent warming up (or `warmup_ratio`).", ge=0)] = 0
+    min_lr_ratio: Annotated[
+        float, semantic("Share of the peak at the end (cosine_with_min_lr, warmup_stable_decay).", ge=0, lt=1)
+    ] = 0.0
+    decay_ratio: Annotated[
+        Share | None, semantic("Share of the steps spent decaying (warmup_stable_decay); default: 0.1.")
+    ] = None
+    weight_decay: Annotated[float, semantic("Weight decay (not of biases and norms).", ge=0)] = 0.0
+    adam_beta1: Annotated[float, semantic("First-moment decay of the Adam family.", ge=0, lt=1)] = 0.9
+    adam_beta2: Annotated[float, semantic("Second-moment decay of the Adam family.", ge=0, lt=1)] = 0.999
     max_grad_norm: Annotated[float, semantic("Gradient clipping; 0: none.", ge=0)] = 1.0
-    optimizer: Annotated[Literal["adamw_torch", "adamw_torch_fused"], semantic("Optimizer.")] = "adamw_torch"
+    optimizer: Annotated[Optimizer, semantic("Optimizer (docs/training.md has the package of each).")] = "adamw_torch"
+    optimizer_args: Annotated[
+        dict[str, float | bool | str | list[float]],
+        semantic("Further arguments of the optimizer's class: `{ momentum = 0.9 }`."),
+    ] = {}
     seed: Annotated[int, semantic("Seed of initial adapter weights, data order and sampling.", ge=0)] = 42
     dtype: Annotated[Literal["float32", "bfloat16"], semantic("Weights and activations while training.")] = "float32"
     attn: Annotated[
@@ -66,11 +98,24 @@ class Run(Spec, frozen=True, kw_only=True):
         numeric("Attention implementation; a named one that does not take effect is an error."),
     ] = "auto"
     micro_batch_size: Annotated[PositiveInt | None, numeric("Rows a forward pass on one device; default: all.")] = None
+    processes: Annotated[int, numeric("Processes on this machine, one a device.", ge=1)] = 1
+    strategy: Annotated[
+        Literal["ddp", "zero1"],
+        numeric("With `processes`: `ddp` averages gradients, `zero1` also splits the optimizer's state (DeepSpeed)."),
+    ] = "ddp"
     gradient_checkpointing: Annotated[bool, numeric("Recompute activations to save memory.")] = False
     cpus: Annotated[int, numeric("Threads; 0: all that there are.", ge=0)] = 0
     logging_steps: Annotated[int, operational("Steps between two points of the metrics history.", ge=1)] = 1
     checkpoint_steps: Annotated[int, operational("Steps between two staging checkpoints.", ge=1)] = 50
-    report_to: Annotated[list[str], operational("Trackers of Transformers (`wandb`, `tensorboard`).")] = []
+    report_to: Annotated[
+        list[Literal["tensorboard", "wandb", "trackio"]],
+        operational("Trackers: tensorboard, wandb, trackio; their files go to `.tunekit/watch` (docs/watching.md)."),
+    ] = []
+    health: Annotated[
+        str | dict[str, str],
+        operational('Ranges of a healthy run: "stop", "warn" or "off" for all rules, or a table (docs/watching.md).'),
+    ] = ""
+    profile: Annotated[Profile | None, operational("Steps to profile: `{ start = 3, steps = 5 }`.")] = None
     packages: Annotated[list[str], semantic("Distributions whose version enters the key.")] = []
     files: Annotated[list[str], semantic("Further project files that the code reads.")] = []
     gates: Annotated[
@@ -85,6 +130,14 @@ class Run(Spec, frozen=True, kw_only=True):
             for name, text in self.gates.items()
             if bound(text) is None
         ]
+        if self.processes > 1 and not self.PARALLEL:
+            wrong.append(("processes", f"`{self.method}` trains in one process so far", "leave `processes` out"))
+        if self.strategy != "ddp" and self.processes == 1:
+            message = f"`{self.strategy}` splits work between processes, and there is one"
+            wrong.append(("strategy", message, "processes = 2, or more; or leave `strategy` out"))
+        if self.batch_size % self.processes:
+            message = f"batch_size {self.batch_size} is not a multiple of {self.processes} processes"
+            wrong.append(("processes", message, "each process takes an equal share of a step's rows"))
         micro = self.micro_batch_size
         if micro and self.batch_size % micro:
             message = f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}"
@@ -92,7 +145,11 @@ class Run(Spec, frozen=True, kw_only=True):
             wrong.append(("micro_batch_size", message, hint))
         if self.train_parameters == []:
             wrong.append(("train_parameters", "no parameter would be trained", "name some, or remove it for all"))
-        return wrong
+        if self.profile and not self.profile.chosen():
+            wrong.append(("profile", "no step is profiled", "steps = 5, or a list of steps"))
+        if fault := fault_of(self.method, self.health):
+            wrong.append(("health", *fault))
+        return wrong + schedule.faults(self)
 
 
 # Fields that enter the key as digests of what they name (or, for the adapter, resolved).
@@ -197,10 +254,19 @@ def run_action(
     return action._replace(fields=action.fields | fields | inlined, spec=worker_spec)
 
 
-def tokens_of(owner: Label, items: list[DataItem], tokenizer: Edge, key: str, scope: Scope) -> Edge:
-    """Add the `#tokens` action of a run and return its edge."""
-    token_items = [token_item(scope, item.dataset, key, item) for item in items]
-    return scope.add(tokens_action(owner, token_items, [scope.dataset(i.dataset, key) for i in items], tokenizer))
+def tokens_of(
+    owner: Label,
+    items: list[DataItem],
+    tokenizer: Edge,
+    key: str,
+    scope: Scope,
+    reads: tuple[Reads, ...] = ("loss",),
+) -> Edge:
+    """Add the `#tokens` action of a run and return its edge. `reads`: what of every row, an item each: `("chosen",
+    "rejected")` of pairs."""
+    token_items = [token_item(scope, item.dataset, key, item, what) for item in items for what in reads]
+    data = [edge for item in items for edge in [scope.dataset(item.dataset, key)] * len(reads)]
+    return scope.add(tokens_action(owner, token_items, data, tokenizer))
 
 
 def derive(label: Label, spec: Run, scope: Scope) -> None:
