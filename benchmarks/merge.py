@@ -93,7 +93,10 @@ def ours(base: str, adapter: str, out: Path, with_receipt: bool) -> None:
         if with_receipt:
             dtypes = sorted({str(s.dtype).removeprefix("torch.") for s in weights.slots_of(out).values()})
             receipt(
-                plan(base, adapter, torch.float32, False), str(out), dtypes, Events("merge:x", os.open(os.devnull, 1))
+                plan(base, adapter, torch.float32, False, product=False),
+                str(out),
+                dtypes,
+                Events("merge:x", os.open(os.devnull, 1)),
             )
 
 
@@ -173,12 +176,10 @@ def _print(found: dict[str, list[dict[str, float]]]) -> None:
     print("| | wall | from … to | CPU | peak over the interpreter | less than peft | anonymous |")
     print("|---|---|---|---|---|---|---|")
     for way in WAYS[1:]:
-        m, walls = middle[way], [run["wall"] for run in found[way]]
-        print(
-            f"| {way} | {m['wall']:.2f} s | {min(walls):.2f} … {max(walls):.2f} | {m['cpu']:.2f} s "
-            f"| {over[way]:.0f} MB "
-            f"| {over['peft'] / over[way]:.1f} times | {m['anonymous'] - nothing['anonymous']:.0f} MB |"
-        )
+        m, walls = middle[way], sorted(run["wall"] for run in found[way])
+        spread = f"{m['wall']:.2f} s | {walls[0]:.2f} … {walls[-1]:.2f}"
+        less = f"{over[way]:.0f} MB | {over['peft'] / over[way]:.1f} times"
+        print(f"| {way} | {spread} | {m['cpu']:.2f} s | {less} | {m['anonymous'] - nothing['anonymous']:.0f} MB |")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,24 @@ MODELS: dict[str, dict[str, Any]] = {
     "mixtral": tiny.LLAMA
     | _SMALL
     | {"model_type": "mixtral", "intermediate_size": 96, "num_local_experts": 4, "num_experts_per_tok": 2},
+    # the same under other names, with experts for all, and a learnt buffer
+    "deepseek": tiny.LLAMA
+    | _SMALL
+    | {
+        "model_type": "deepseek_v3",
+        "num_key_value_heads": 4,
+        "moe_intermediate_size": 32,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "q_lora_rank": 16,
+        "kv_lora_rank": 16,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 8,
+    },
     # experts in one tensor in its files, too, and the other way round
     "gpt_oss": tiny.LLAMA
     | _SMALL

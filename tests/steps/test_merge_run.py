@@ -26,8 +26,9 @@ from tunekit.errors import ActionError
 from tunekit.steps.adapter.spec import Adapter
 from tunekit.steps.merge import run as module
 from tunekit.steps.merge.lora import LoraMerge
+from tunekit.steps.merge.receipt import Logits, Weights, judge
 from tunekit.steps.merge.run import run
-from tunekit.steps.merge.skeleton import META
+from tunekit.steps.merge.skeleton import META, skeleton
 from tunekit.steps.merge.streamed import Streamed
 from tunekit.steps.model.run import run as make_model
 
@@ -39,7 +40,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return make_models(tmp_path_factory.mktemp("models"), "llama", "tied", "gpt2", "mixtral", "gpt_oss")
+    return make_models(tmp_path_factory.mktemp("models"), "llama", "tied", "gpt2", "mixtral", "deepseek", "gpt_oss")
 
 
 def trained_adapter(root: Path, base: str, adapter: Adapter, size: float = 0.1, dtype: str = "float32") -> str:
@@ -77,6 +78,7 @@ CASES: dict[str, tuple[str, Adapter]] = {
     "tied": ("tied", Adapter(r=4, alpha=8)),
     "experts-apart": ("mixtral", Adapter(r=4, target_modules=["q_proj"], target_parameters=EXPERTS)),
     "experts-apart-one": ("mixtral", Adapter(r=4, target_modules=[], target_parameters=EXPERTS[1:], use_rslora=True)),
+    "experts-and-buffer": ("deepseek", Adapter(r=4, target_modules=["kv_b_proj"], target_parameters=EXPERTS)),
     "experts-fused": ("gpt_oss", Adapter(r=4, target_modules=["q_proj"], target_parameters=EXPERTS)),
     "pissa": ("llama", Adapter(r=4, alpha=8, init="pissa")),
 }
@@ -118,6 +120,18 @@ def in_bfloat16(root: Path, base: str) -> str:
     config = json.loads((root / "config.json").read_text())
     (root / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
     return str(root)
+
+
+def test_learnt_buffers_are_the_bases(tmp_path: Path, models: dict[str, str]) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(models["deepseek"], base)
+    tensors = load_file(base / "model.safetensors")
+    (name,) = (name for name in tensors if name.endswith("e_score_correction_bias"))
+    tensors[name] = torch.tensor([0.0, 3.0, 0.0, 5.0])
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    trained = trained_adapter(tmp_path, str(base), Adapter(r=4, target_modules=["kv_b_proj"]))
+    found = skeleton(str(base), trained).base
+    assert dict(found.named_buffers())[name].tolist() == [0.0, 3.0, 0.0, 5.0]
 
 
 def test_experts_in_several_files(tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,8 +344,8 @@ def patched(monkeypatch: pytest.MonkeyPatch, change: Callable[[LoraMerge], None]
     """The product is made by a merge that is changed first; the receipt makes one of its own."""
     plan, calls = module.plan, []
 
-    def planned(*args: Any) -> LoraMerge:
-        made = plan(*args)
+    def planned(*args: Any, **more: Any) -> LoraMerge:
+        made = plan(*args, **more)
         if not calls:
             change(made)
         calls.append(made)
@@ -400,6 +414,17 @@ def test_a_wrong_merge_does_not_pass(tmp_path: Path, models: dict[str, str], mon
     with pytest.raises(ActionError, match="logits differ") as found:
         merge(tmp_path, models["llama"], trained)
     assert found.value.slug == "merge-differs"
+
+
+def test_a_router_that_went_another_way_once() -> None:
+    """It changes one token and those behind it; a wrong merge changes all of them."""
+    wanted = torch.randn(3, 16, 20)
+    once, all_of_them = wanted.clone(), wanted + 0.1
+    once[1, 3:] += 0.1
+    judge(Logits(wanted, once, once, once), Weights("", 0.0, True), True, tiny.Recorder())
+    for exact, routed in ((once, False), (all_of_them, True)):
+        with pytest.raises(ActionError, match="float32_logit_difference"):
+            judge(Logits(wanted, exact, exact, exact), Weights("", 0.0, True), routed, tiny.Recorder())
 
 
 def test_adapter_of_another_model(tmp_path: Path, models: dict[str, str]) -> None:

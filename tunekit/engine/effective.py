@@ -38,7 +38,7 @@ def numeric_settings(spec: Run, loaded: Loaded) -> dict[str, Any]:
         "attn": loaded.attn,
         "devices": device_names(),
         "gradient_checkpointing": spec.gradient_checkpointing,
-        "libraries": library_versions(),
+        "libraries": library_versions() | ({"bitsandbytes": version("bitsandbytes")} if loaded.quantization else {}),
         "micro_batch_size": batch.micro,
         "strategy": spec.strategy if spec.processes > 1 else "none",
         "threads": torch.get_num_threads(),

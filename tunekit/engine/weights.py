@@ -100,9 +100,10 @@ def _header(path: Path) -> Iterator[Slot]:
         yield Slot(name, str(path), DTYPE_OF[view.get_dtype()], tuple(view.get_shape()), start)
 
 
-def read(slot: Slot) -> torch.Tensor:
-    """The tensor, in memory of its own: a mapped file would count as memory as long as any of its tensors lives."""
-    return _bytes_of(slot, 0, slot.nbytes).view(slot.dtype).reshape(slot.shape)
+def read(slot: Slot, memory: torch.Tensor | None = None) -> torch.Tensor:
+    """The tensor, in memory of its own (a mapped file would count as memory as long as any of its tensors lives), or in
+    `memory`, bytes enough for it."""
+    return _bytes_of(slot, 0, slot.nbytes, memory).view(slot.dtype).reshape(slot.shape)
 
 
 def read_rows(slot: Slot, first: int, count: int) -> torch.Tensor:
@@ -112,13 +113,14 @@ def read_rows(slot: Slot, first: int, count: int) -> torch.Tensor:
 
 
 def slices(slot: Slot) -> Iterator[torch.Tensor]:
-    """All of a tensor's bytes in order, some 16 MB at a time."""
+    """All of a tensor's bytes in order, some 16 MB at a time, each in the memory of the one before."""
+    memory = torch.empty(min(_SLICE, slot.nbytes), dtype=torch.uint8)
     for first in range(0, slot.nbytes, _SLICE):
-        yield _bytes_of(slot, first, min(_SLICE, slot.nbytes - first))
+        yield _bytes_of(slot, first, min(_SLICE, slot.nbytes - first), memory)
 
 
-def _bytes_of(slot: Slot, first: int, count: int) -> torch.Tensor:
-    held = torch.empty(count, dtype=torch.uint8)
+def _bytes_of(slot: Slot, first: int, count: int, memory: torch.Tensor | None = None) -> torch.Tensor:
+    held = torch.empty(count, dtype=torch.uint8) if memory is None else memory[:count]
     with open(slot.file, "rb", buffering=0) as file:
         os.lseek(file.fileno(), slot.start + first, os.SEEK_SET)
         view = memoryview(held.numpy().data)

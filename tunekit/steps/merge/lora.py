@@ -1,4 +1,7 @@
-"""An adapter into its base, tensor by tensor: no more than one layer's weight and its update is in memory."""
+"""An adapter into its base, tensor by tensor: no more than one layer's weight and its update is in memory.
+
+Layers of plain LoRA are merged by a few lines here, all others by PEFT's own code; the receipt does all by PEFT's.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from tunekit.engine.quantization import Quantization
 from tunekit.engine.weights import Slot
 from tunekit.errors import ActionError
 from tunekit.steps.merge.names import Group, to_files
-from tunekit.steps.merge.skeleton import Skeleton, merged, skeleton
+from tunekit.steps.merge.skeleton import Skeleton, is_plain, merged, skeleton
 
 # Features of PEFT that change more than one tensor, or a layer in another way than by its weight; PEFT's own merge of
 # a whole model does them, if anything does.
@@ -46,15 +49,19 @@ def not_streamable(config: dict[str, Any]) -> str:
 class LoraMerge:
     """A merge that can be streamed. `slots`: the tensors of the result; `tensor` makes each."""
 
-    def __init__(self, found: Skeleton, dtype: torch.dtype | None, nf4: Quantization | None) -> None:
+    def __init__(
+        self, found: Skeleton, dtype: torch.dtype | None, nf4: Quantization | None, product: bool = True
+    ) -> None:
         """`dtype`: of the result's floating tensors; None keeps the base's. `nf4`: how the base was quantized while
-        the adapter was trained, where that shall be in the result."""
+        the adapter was trained, where that shall be in the result. `product` False: every layer merges by PEFT's own
+        code, for a result to be held against; else the plain ones by ours."""
         self.skeleton = found
         self._dtype = dtype
         self._nf4 = nf4
         self._rounded = {f"{name}.weight" for name in nf4.modules} if nf4 else set()
         self._made: dict[str, dict[str, torch.Tensor]] = {}
-        self._held: tuple[str, dict[str, torch.Tensor]] = ("", {})
+        self._scratches = [torch.empty(0)] * 3
+        self._product = product
         self.untied = _untied(found)
         if unknown := sorted(self._rounded - found.layout.by_name.keys()):
             message = f"the adapter was trained on a base in 4 bits that has {unknown[0]}; this one has not"
@@ -85,7 +92,7 @@ class LoraMerge:
         return self._parts(group, slot.dtype)[slot.name].to(slot.dtype)
 
     def merged(self, name: str, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """A tensor of the model with what the adapter does to it, by PEFT in float32, and rounded once. (PEFT's merge
+        """A tensor of the model with what the adapter does to it, as PEFT in float32, and rounded once. (PEFT's merge
         in bfloat16 gives the same bits, but for embeddings and expert tensors, whose update it rounds by itself.)"""
         if name in self._rounded:
             assert self._nf4
@@ -93,7 +100,26 @@ class LoraMerge:
         layer = self.skeleton.layers.get(name)
         if layer is None:
             return weight.to(dtype)
+        if self._product and is_plain(layer):
+            return self._plainly_merged(layer, weight, dtype)
         return merged(layer, weight.float()).to(dtype)
+
+    def _plainly_merged(self, layer: Any, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """What PEFT does for most layers, in memory that is used again: taking it anew takes longer than the sums."""
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        rows, columns = b.shape[0], a.shape[1]
+        update = self._scratch(0, rows * columns).view(rows, columns)
+        torch.mm(b, a, out=update).mul_(layer.scaling["default"])
+        value = weight
+        if weight.dtype != torch.float32:
+            value = self._scratch(1, rows * columns).view(weight.shape).copy_(weight)
+        value.add_(update.T if layer.fan_in_fan_out else update)
+        return value if value.dtype == dtype else value.to(dtype)
+
+    def _scratch(self, which: int, size: int) -> torch.Tensor:
+        if self._scratches[which].numel() < size:
+            self._scratches[which] = torch.empty(size)
+        return self._scratches[which][:size]
 
     def names(self) -> list[str]:
         """The tensors of the result in memory, by the model's names."""
@@ -128,11 +154,7 @@ class LoraMerge:
         group = self.skeleton.layout.by_name.get(origin)
         if group is None:
             raise ActionError(f"the base has no {name}", slug="merge-no-base-weight")
-        if group.converter is None:
-            return group.tensors()[origin]
-        if self._held[0] != group.names[0]:  # of a group of several, the others are asked for next
-            self._held = (group.names[0], group.tensors())
-        return self._held[1][origin]
+        return group.tensors()[origin]  # anew each time: merging changes it
 
     def _to_4_bits_and_back(self, name: str, weight: torch.Tensor) -> torch.Tensor:
         from transformers.pytorch_utils import Conv1D
@@ -151,7 +173,8 @@ class LoraMerge:
         slot = self.skeleton.layout.by_name[origin].slots[0]
         if slot.dtype == dtype and not self.changes(name):
             return slot
-        return self.merged(name, weights.read(slot), dtype)
+        memory = self._scratch(2, -(-slot.nbytes // 4)).view(torch.uint8)
+        return self.merged(name, weights.read(slot, memory), dtype)
 
     def _parts(self, group: Group, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """The result's tensors of the files, of a group that is one tensor of the model."""
@@ -165,7 +188,10 @@ class LoraMerge:
 
     def _whole(self, name: str, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         full = self.skeleton.replaced.get(name)
-        return self.merged(name, weight, dtype) if full is None else full.to(dtype)
+        if full is not None:
+            return full.to(dtype)
+        made = self.merged(name, weight, dtype)  # others of its group follow before it is written
+        return made.clone() if made.data_ptr() == self._scratches[1].data_ptr() else made
 
     def _groups(self) -> list[Group]:
         return list({id(group): group for group in self.skeleton.layout.by_slot.values()}.values())
@@ -196,14 +222,14 @@ def _untied(found: Skeleton) -> bool:
     return bool(touched) and not (same and torch.equal(found.replaced[inputs], found.replaced[outputs]))
 
 
-def plan(base: str, adapter: str, dtype: torch.dtype | None, simulate: bool) -> LoraMerge:
+def plan(base: str, adapter: str, dtype: torch.dtype | None, simulate: bool, product: bool = True) -> LoraMerge:
     """Match every tensor of the adapter to one of the base. `simulate`: send weights through NF4 and back that the
-    adapter saw in NF4.
+    adapter saw in NF4. `product`: see `LoraMerge`.
 
     Raises ActionError: those of `skeleton`, and `merge-vocabulary`.
     """
     how = quantization.stored(adapter) if simulate else None
-    made = LoraMerge(skeleton(base, adapter), dtype, how if how and how.scheme == "nf4" else None)
+    made = LoraMerge(skeleton(base, adapter), dtype, how if how and how.scheme == "nf4" else None, product)
     _check_vocabulary(made)
     return made
 

@@ -66,7 +66,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
     if reason:
         whole_receipt(base, adapter, str(out), dtypes, events)
     else:
-        receipt(plan(base, adapter, torch.float32, simulate), str(out), dtypes, events)
+        receipt(plan(base, adapter, torch.float32, simulate, product=False), str(out), dtypes, events)
     return {"main": "main"}
 
 

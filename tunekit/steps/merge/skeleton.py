@@ -57,6 +57,9 @@ def skeleton(base: str, adapter: str) -> Skeleton:
         model = empty_model(config)
     tied = (inputs, outputs) if config.get_text_config().tie_word_embeddings else None
     layout = layout_of(model, weights.slots_of(base))
+    for name, buffer in model.named_buffers():  # some are learnt: how a router is corrected
+        if slot := layout.slot_of(name):
+            buffer.data = weights.read(slot).to(buffer.dtype)
     # An update of one of two tied tensors must not reach the other. (Without weights, nothing is shared.)
     model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
     try:
@@ -95,6 +98,13 @@ def target_of(layer: Any, path: str) -> str:
     from peft.tuners.lora.layer import ParamWrapper
 
     return f"{plain(path)}.{layer.parameter_name if isinstance(layer, ParamWrapper) else 'weight'}"
+
+
+def is_plain(layer: Any) -> bool:
+    """A linear layer with an update of two matrices, and nothing else."""
+    from peft.tuners.lora.layer import Linear
+
+    return type(layer) is Linear and not layer.lora_variant and not layer.lora_bias["default"]
 
 
 def merged(layer: Any, weight: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 
 from tunekit.engine.loading import DTYPES, load_policy
 from tunekit.protocol import Events
-from tunekit.steps.merge.receipt import SLACK, Logits, Weights, distance, judge, rounded_to
+from tunekit.steps.merge.receipt import SLACK, Logits, Weights, distance, has_routers, judge, rounded_to
 from tunekit.steps.merge.streamed import token_ids
 
 
@@ -26,7 +26,7 @@ def whole_receipt(base: str, adapter: str, merged: str, dtypes: list[str], event
     weights = _round_as(exact, stored, [DTYPES[name] for name in names], SLACK["peft"])
     rounded = _logits(exact)
     del exact
-    judge(Logits(wanted, in_float32, rounded, _logits(stored.float())), weights, events)
+    judge(Logits(wanted, in_float32, rounded, _logits(stored.float())), weights, has_routers(stored), events)
 
 
 @torch.no_grad()
