@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.build import history
+from tunekit.build.extension import ROLE, kept_state
 from tunekit.build.fetching import PARTS
 from tunekit.plan.inputs import unix_lines
 from tunekit.plan.planner import Node, Planner
@@ -35,12 +36,13 @@ class Requests:
         if action.source:
             spec |= _fetch_spec(planner, action.source, offline)
         folder = str(store.staging(node.key))
+        state = kept_state(planner, node)
         return Request(
             action=action.label,
             key=node.key,
             kind=action.kind,
             spec=spec,
-            inputs=_inputs(planner, node, folder),
+            inputs=_inputs(planner, node, folder) | ({ROLE: [state]} if state else {}),
             code=code,
             code_root=code_root,
             staging=folder + "/work",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -10,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tunekit.engine.arguments import accumulated
 from tunekit.engine.callbacks import Reporter, metrics_of
 from tunekit.engine.effective import check_took_effect, dtypes_of, numeric_settings
+from tunekit.engine.extension import StateKeeper, adopt_state, is_last, keep_state
 from tunekit.engine.loading import Loaded, keep_precision
 from tunekit.engine.optimizers import Maker, settle
 from tunekit.engine.patience import Patience
@@ -37,6 +39,8 @@ def train(
     trainer.add_callback(CheckpointMarker())
     if isinstance(spec, Evaluated) and spec.patience:
         trainer.add_callback(Patience(spec.patience, spec.min_delta, events))
+    if isinstance(spec, Evaluated) and spec.keep_state:
+        trainer.add_callback(StateKeeper(spec))
     maker = Maker(spec, trainer, events)
     trainer.optimizer_cls_and_kwargs = (lambda: maker, {})  # a factory, which it calls with the model
     events.effective(loss_divided=settle_scaling(trainer))
@@ -46,9 +50,15 @@ def train(
         if request.finish:
             _finish(trainer, spec, request, events)
         else:
-            checkpoint = find_checkpoint(request.staging, numeric_settings(spec, loaded), events)
+            settings = numeric_settings(spec, loaded)
+            checkpoint = find_checkpoint(request.staging, settings, events) or adopt_state(request, settings, events)
             events.effective(resumed_from_step=step_of(checkpoint) if checkpoint else 0)
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if checkpoint and is_last(checkpoint):
+                _bring_to(trainer, checkpoint)
+            else:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if isinstance(spec, Evaluated) and spec.keep_state:
+                keep_state(spec, request, settings, trainer.state.global_step)
     except torch.OutOfMemoryError as e:
         raise ActionError(
             f"the device is out of memory: {e}",
@@ -77,12 +87,7 @@ def _finish(trainer: Any, spec: Run, request: Request, events: Events) -> None:
             hint="train it without --finish; every `checkpoint_steps` steps it leaves a checkpoint",
         )
     checkpoint, settings = found
-    trainer.add_callback(_Stop())
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint))
-        raise AssertionError("a step was taken")
-    except _Finished:
-        pass
+    _bring_to(trainer, checkpoint)
     if trainer.args.eval_strategy != "no" and not _evaluated(trainer.state):
         trainer.evaluate()  # as after a last step: `best` may need it, and the loss at the end is told
     batch = accumulated(spec, settings["micro_batch_size"], settings["world_size"])
@@ -92,6 +97,16 @@ def _finish(trainer: Any, spec: Run, request: Request, events: Events) -> None:
         resumed_from_step=trainer.state.global_step,
         finished_early={"step": trainer.state.global_step, "of": trainer.state.max_steps},
     )
+
+
+def _bring_to(trainer: Any, checkpoint: Path) -> None:
+    """Everything as it was at a checkpoint, and no step."""
+    trainer.add_callback(_Stop())
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+        raise AssertionError("a step was taken")
+    except _Finished:
+        pass
 
 
 def _evaluated(state: TrainerState) -> bool:

@@ -105,6 +105,8 @@ def outputs_of(spec: Kept, loaded: Loaded, request: Request, best: Best | None, 
         else:
             copy_weights(best.path, out / "best")
             roles["best"] = "best"
+    if (out / "state").is_dir():
+        roles["state"] = "state"
     return roles | {"main": roles[spec.keep]}
 
 

@@ -64,6 +64,8 @@ class Sft(Evaluated, frozen=True, kw_only=True):
         if self.val:
             message = "`val` of a stream: which rows it will have is not known"
             out.append(("val", message, "`eval_data` may be any dataset; `split` cuts one off"))
+        if self.keep_state:
+            out.append(("keep_state", "a stream's state is not kept", "leave it out"))
         if self.overlong == "error":
             message = "a stream would find a row that is too long only after days: say what is done with such rows"
             out.append(("overlong", message, '`overlong = "split"`, "truncate" or "drop"'))
