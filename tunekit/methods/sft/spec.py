@@ -34,6 +34,10 @@ class Sft(Evaluated, frozen=True, kw_only=True):
     padding_free: Annotated[
         bool, numeric("The rows of a forward pass as one sequence without padding; they do not see each other.")
     ] = False
+    loss_kernel: Annotated[
+        Literal["default", "liger"],
+        numeric("What computes head and loss; `liger`: its fused kernel, on a GPU. Not applied is an error."),
+    ] = "default"
     group_by_length: Annotated[bool, semantic("Rows of about one length in a step, so that padding is short.")] = False
     streaming: Annotated[
         bool, semantic("Rows become tokens while the model trains (docs/streaming.md); needs `max_steps`.")
@@ -48,6 +52,8 @@ class Sft(Evaluated, frozen=True, kw_only=True):
         if len(taken := [name for name, on in ways.items() if on]) > 1:
             message = f"`{'` and `'.join(taken)}` are ways to the same end: take one"
             out.append((taken[1], message, "packing leaves the least padding; group_by_length works with every model"))
+        if self.loss_kernel != "default" and self.method not in ("sft", "pretrain"):
+            out.append(("loss_kernel", f"`{self.method}` has a loss of its own", "leave it out"))
         return out + (self._stream_faults() if self.streaming else self._stream_settings())
 
     def _stream_settings(self) -> list[tuple[str, str, str]]:
