@@ -90,15 +90,19 @@ def folder_case(name: str, count: int, size: int, rounds: int) -> None:
         entries = artifacts.read_tree(store, tree)
         assert entries is not None
         sources = [store.place("objects", e.digest) for e in entries]
-        times: dict[str, list[float]] = {"copy": [], "push": [], "pull": []}
+        times: dict[str, list[float]] = {"copy": [], "push": [], "copy back": [], "pull": []}
         for i in range(rounds):  # in turn, so that a busy minute counts for all
             times["copy"].append(timed(copy, sources, root / f"copy{i}"))
             shutil.rmtree(root / f"copy{i}")
             times["push"].append(timed(push, store, tree, f"{root}/remote{i}", root))
+            remote = [f"{root}/remote{i}/cas/{hex_of(e.digest)}" for e in entries]  # what a pull reads
+            times["copy back"].append(timed(copy, remote, root / f"back{i}"))
+            shutil.rmtree(root / f"back{i}")
             times["pull"].append(timed(pull, tree, f"{root}/remote{i}", root, root / f"into{i}"))
             shutil.rmtree(root / f"remote{i}")
             shutil.rmtree(root / f"into{i}")
-        report(name, times, "copy")
+        report(name, {k: times[k] for k in ("copy", "push")}, "copy")
+        report(name, {k: times[k] for k in ("copy back", "pull")}, "copy back")
 
 
 def report(name: str, times: dict[str, list[float]], base: str) -> None:

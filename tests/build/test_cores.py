@@ -8,8 +8,9 @@ from typing import cast
 import pytest
 
 from tunekit.build.attempt import Attempt
-from tunekit.build.builder import Builder, Options
+from tunekit.build.builder import Builder
 from tunekit.build.frontier import Frontier
+from tunekit.build.options import Options
 from tunekit.plan.project import open_planner
 from tunekit.store.store import Store
 

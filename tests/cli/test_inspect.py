@@ -74,6 +74,13 @@ max_steps = 1
 method = "sft"
 model = "model:m"
 data = ["dataset:odd"]
+[dataset.pairs]
+source = "path:pairs.jsonl"
+format = "preference"
+[run.dpo]
+method = "dpo"
+model = "model:m"
+data = ["dataset:pairs"]
 [run.never]
 method = "sft"
 model = "model:m"
@@ -95,7 +102,7 @@ def kept(row): return row
 def reward(completions, **_): return [0.0 for _ in completions]
 """
 BUILT = ["dataset:chat", "dataset:prompts", "dataset:numbers", "run:sft#tokens", "run:odd#tokens", "eval:loss#tokens",
-         "run:stream#tokens"]  # fmt: skip
+         "run:stream#tokens", "run:dpo#tokens"]  # fmt: skip
 
 
 def turns(i: int) -> list[dict[str, str]]:
@@ -140,6 +147,7 @@ def write(project) -> None:
     project.rows("long/b.jsonl", [{"text": f"Other {i}"} for i in range(700)])
     project.rows("prompts.jsonl", [{"prompt": f"say {i}", "answer": i} for i in range(4)])
     project.rows("numbers.jsonl", [{"n": i} for i in range(3)])
+    project.rows("pairs.jsonl", [{"prompt": f"word {i}", "chosen": " it is", "rejected": " word"} for i in range(4)])
     project.write("ops.py", OPS)
     project.manifest(TOML)
 
@@ -186,6 +194,13 @@ def read_back(drawn: str) -> tuple[str, str]:
         for text in (plain, "".join(re.findall("⟦([^⟧]*)⟧", shown)))
     ]
     return unwritten[0], unwritten[1]
+
+
+def test_both_answers_of_a_pair_are_shown(built):
+    out = looked(built, "run:dpo", "--limit", "1")
+    chosen, rejected = out.split("dataset:pairs as run:dpo reads it")[1:]
+    assert chosen.startswith(" (chosen)") and "word 0⟦␣it is⟨<|im_end|>⟩⟧" in chosen
+    assert rejected.startswith(" (rejected)") and "word 0⟦␣word⟨<|im_end|>⟩⟧" in rejected
 
 
 class TestDataset:

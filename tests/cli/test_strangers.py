@@ -28,6 +28,7 @@ CALLS = {
     "path": ["dataset:plain"],
     "inspect": ["dataset:plain"],
     "diff": ["dataset:plain"],
+    "report": ["dataset:plain", "-o", "report.html"],
     "export": ["dataset:plain", "--to", "exported"],
     "lock": [],
     "promote": ["dataset:plain"],

@@ -107,7 +107,12 @@ def test_texts_are_trls(vocabulary, tokenizer_dir, row):
 
 
 SEEING = ("idefics3", "smolvlm", "llava_next")  # they print a string's characters one by one, and are refused
-ALL = [name for name in templates() if not any(model in name for model in SEEING)]
+# Those for training are the same with `{% generation %}`, which prints nothing.
+ALL = [
+    pytest.param(name, marks=pytest.mark.long if name.endswith("_training") else ())
+    for name in templates()
+    if not any(model in name for model in SEEING)
+]
 
 
 @pytest.mark.torch

@@ -46,3 +46,26 @@ def test_what_is_unsafe_is_refused(hostile):
     for _ in range(2):
         with pytest.raises(SecurityError):
             OURS.from_string(hostile).render(m={"f": lambda: 0}, l=[])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "{{ m.t.strip() }}|{{ m.t.split('b', 1) }}|{{ m.t.startswith('a') }}|{{ m.t.strip(1) }}",
+        "{{ '{0.__class__}'.format(m) }}",
+        "{{ '{x.t}'.format_map({'x': m}) }}",
+        "{% for x in [1, 2] %}{{ loop.first, loop.index, loop.index0, loop.last, loop.cycle(3, 4) }}{% endfor %}",
+        "{% for x in [1, 2] %}{{ loop._iterator }}{% endfor %}",
+        "{% set n = namespace(a=1) %}{% for x in [1] %}{% set n.a = m.t.upper() %}{% endfor %}{{ n.a }}{{ n.b }}",
+        "{{ namespace(1) }}",
+        "{{ m.t() }}",
+    ],
+)  # fmt: skip
+def test_calls_give_what_jinja_gives(asked):
+    def told(env):
+        try:
+            return env.from_string(asked).render(m={"t": " ab "})
+        except Exception as e:
+            return type(e), str(e)
+
+    assert told(OURS) == told(THEIRS)

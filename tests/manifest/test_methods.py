@@ -164,7 +164,7 @@ MODE = '    mode: Annotated[Literal["a", "b"], semantic("Mode.")] = "a"'
 # (what to replace in the file, by what, slug, line, key, a word)
 FLAWS = [
     ("def run(request, events):", "def run(:", "bad-code", 17, "", "not Python"),
-    ("class Mine(Sft,", "class Mine(object,", "method-no-spec", 0, "", "on top of Grpo or Run or Sft"),
+    ("class Mine(Sft,", "class Mine(object,", "method-no-spec", 0, "", "declare one class on top of"),
     ("class Mine(Sft,", "class Sub(Sft): pass\nclass Mine(Sft,", "method-no-spec", 9, "", "several classes: Sub, Mine"),
     ("def run(request, events)", "def ran(request, events)", "method-no-run", 0, "", "def run(request, events)"),
     ("def run(request, events)", "def run(request)", "method-no-run", 17, "", "(request, events)"),
@@ -212,7 +212,7 @@ def test_what_cannot_be_read_is_named_with_its_line(declared, old, new, slug, li
     ("name", "slug", "word"),
     [
         ("methods/mien.py", "missing-file", "did you mean `methods/mine.py`?"),
-        ("methods", "unknown-method", "valid: grpo, sft"),
+        ("methods", "unknown-method", "valid: distill, "),
         ("../mine.py", "path-outside-project", "outside"),
         ("/etc/mine.py", "path-outside-project", "outside"),
         ("methods.py/x.py", "missing-file", "does not exist"),

@@ -131,14 +131,14 @@ def plain_model(path: str) -> Any:
 
 
 def assert_same_steps(found: list[Step], want: list[Step], rel: float = 1e-4) -> None:
-    """Float32: losses to `rel`, gradients to `rel` of the largest entry of each (Adam's division amplifies rounding
-    from step to step)."""
+    """Float32: losses to `rel`, gradients of the first step to `rel` of the largest entry of each, later ones to 20
+    times that: where a gradient is next to nothing, Adam's division makes a whole step of its rounding."""
     assert len(found) == len(want) > 1
     for number, (a, b) in enumerate(zip(found, want, strict=True)):
         assert a.loss == pytest.approx(b.loss, rel=rel), number
         assert a.gradients.keys() == b.gradients.keys()
         for name, gradient in b.gradients.items():
-            bound = rel * float(gradient.abs().max()) + 1e-7
+            bound = rel * (20 if number else 1) * float(gradient.abs().max()) + 1e-7
             assert (a.gradients[name] - gradient).abs().max() <= bound, (number, name)
 
 

@@ -13,6 +13,7 @@ from test_keys import another
 import tunekit.kinds as kinds
 from tunekit.methods.spec import Run
 from tunekit.spec import SEMANTIC, fields_of
+from tunekit.steps.adapter.spec import Adapter
 
 PROJECT = """
 [project]
@@ -25,6 +26,14 @@ format = "completion"
 [dataset.pairs]
 source = "path:pairs.jsonl"
 format = "preference"
+
+[dataset.steps]
+source = "path:pairs.jsonl"
+format = "stepwise"
+
+[dataset.judged]
+source = "path:judged.jsonl"
+format = "unpaired"
 
 [tokenizer.t]
 data = ["dataset:text"]
@@ -46,10 +55,15 @@ RUNS = {
     "pretrain": 'data = ["dataset:text"]\neval_data = ["dataset:text"]',
     "distill": 'data = ["dataset:text"]\nteacher = "model:other"\nlmbda = 0.5\nmax_completion_length = 8\n'
     'eval_data = ["dataset:text"]',
+    "dpo": PAIRS,
+    "ipo": PAIRS,
+    "kto": 'data = ["dataset:judged"]\neval_data = ["dataset:judged"]',
     "orpo": PAIRS,
     "simpo": PAIRS,
+    "reward": PAIRS,
+    "prm": 'data = ["dataset:steps"]\neval_data = ["dataset:steps"]',
 }
-OTHER: dict[str, Any] = {"teacher": "model:m", "eval_data": []}
+OTHER: dict[str, Any] = {"teacher": "model:m", "reference": "model:other", "eval_data": []}
 PINNED = {"method", "streaming"}  # `method` chooses the room; a stream has settings of its own, as of `sft`
 
 
@@ -65,6 +79,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (root / "tunekit.toml").write_text(PROJECT + runs)
     (root / "text.jsonl").write_text('{"text": "a"}\n')
     (root / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    (root / "judged.jsonl").write_text('{"prompt": "a", "completion": "b", "label": true}\n')
     manifest = manifest_of(root)
     return manifest, keys_of(manifest, by="label")
 
@@ -92,3 +107,71 @@ def test_a_teacher_enters_by_its_bytes(sample: Any) -> None:
     other = teacher._replace(spec=msgspec.structs.replace(teacher.spec, seed=2))
     after = keys_of(manifest._replace(targets={**manifest.targets, "model:other": other}))
     assert {key for key in before if before[key] != after[key]} == {"model:other", "run:distill"}
+
+
+# What a reference is made of; nothing else of a run is in its key.
+SCORED = {"reference", "sequence_len", "overlong", "eval_data", "dtype"}
+SHARED = (
+    "beta",
+    "label_smoothing",
+    "learning_rate",
+    "seed",
+    "max_steps",
+    "batch_size",
+    "loss",
+    "norm",
+    "use_weighting",
+)
+
+
+@pytest.mark.parametrize("name", [*sorted(SCORED), *SHARED])
+def test_a_sweep_shares_its_reference(sample: Any, name: str) -> None:
+    manifest, before = sample[0], keys_of(sample[0])
+    target = manifest.targets["run:dpo"]
+    old, info = getattr(target.spec, name), fields_of(type(target.spec))[name]
+    changed = msgspec.structs.replace(target.spec, **{name: OTHER.get(name, another(old, info.type))})
+    after = keys_of(manifest._replace(targets={**manifest.targets, "run:dpo": target._replace(spec=changed)}))
+    assert before["run:dpo"] != after["run:dpo"]
+    assert (before["run:dpo#reference"] == after["run:dpo#reference"]) == (name not in SCORED)
+
+
+def test_dpo_and_ipo_share_a_reference(sample: Any) -> None:
+    before = keys_of(sample[0])
+    assert before["run:dpo#reference"] == before["run:ipo#reference"]
+
+
+@pytest.mark.parametrize(("name", "shared"), [("beta", True), ("learning_rate", True), ("desirable_weight", True),
+                                              ("seed", False), ("batch_size", False)])  # fmt: skip
+def test_a_reference_of_kto_has_its_pairing_in_the_key(sample: Any, name: str, shared: bool) -> None:
+    """Which answer goes to which prompt is decided by the seed and by how many rows a step has."""
+    manifest, before = sample[0], keys_of(sample[0])
+    target = manifest.targets["run:kto"]
+    new = another(getattr(target.spec, name), fields_of(type(target.spec))[name].type)
+    changed = target._replace(spec=msgspec.structs.replace(target.spec, **{name: new}))
+    after = keys_of(manifest._replace(targets={**manifest.targets, "run:kto": changed}))
+    assert (before["run:kto#reference"] == after["run:kto#reference"]) == shared
+    assert before["run:kto#tokens"] == after["run:kto#tokens"]
+
+
+def test_a_quantized_base_is_another_reference(sample: Any) -> None:
+    """An adapter is no part of a reference, but for how it quantizes the base."""
+    manifest, before = sample[0], keys_of(sample[0])
+    target = manifest.targets["run:dpo"]
+    for quantize, same in (("none", True), ("nf4", False)):
+        spec = msgspec.structs.replace(target.spec, adapter=Adapter(r=3, quantize=quantize))
+        after = keys_of(manifest._replace(targets={**manifest.targets, "run:dpo": target._replace(spec=spec)}))
+        assert (before["run:dpo#reference"] == after["run:dpo#reference"]) == same
+
+
+def test_a_matrix_of_betas_has_one_reference(tmp_path: Path) -> None:
+    text = (
+        f'\n[run.sweep]\nmethod = "dpo"\nmodel = "model:m"\n{PAIRS}\nmatrix = {{ beta = [0.1, 0.3], seed = [1, 2] }}\n'
+    )
+    (tmp_path / "tunekit.toml").write_text(PROJECT + text)
+    for name in ("text", "pairs", "judged", "steps"):
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "a"}\n')  # no row is read
+    keys = keys_of(manifest_of(tmp_path))
+    runs = {label: key for label, key in keys.items() if label.startswith("run:sweep.")}
+    trained = [key for label, key in runs.items() if "#" not in label]
+    scored = [key for label, key in runs.items() if label.endswith("#reference")]
+    assert len(set(trained)) == len(trained) == 4 and len(scored) == 4 and len(set(scored)) == 1

@@ -88,6 +88,8 @@ CALLS = [
     ("inspect dataset:b --diff", "inspect"),
     ("inspect dataset:a --grep hi", "inspect"),
     ("diff dataset:b", "diff"),
+    ("report dataset:b -o {tmp}/b.html", "report"),
+    ("report dataset:a dataset:b -o {tmp}/ab.html", "report"),
     ("export dataset:b {tmp}/exported", "export"),
     ("bundle dataset:b -o {tmp}/b.tar", "bundle"),
     ("bundle --open {tmp}/b.tar {tmp}/opened", "bundle-open"),

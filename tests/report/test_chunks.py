@@ -13,7 +13,7 @@ from tunekit.report.chunks import chunks
     (1, 0, 0, 0, "1 chunk, none of them changed"),
     (512, 512, 1000000, 0, "512 chunks (1,000,000 rows made)"),
     (512, 512, 10000, 990000, "512 of 512 chunks changed (10,000 rows made, 990,000 copied)"),
-    (1, 1, 1, 99, "1 of 1 chunk changed (1 rows made, 99 copied)"),
+    (1, 1, 1, 99, "1 of 1 chunk changed (1 row made, 99 copied)"),
 ])  # fmt: skip
 def test_how_many_chunks_changed(total, made, rows, copied, said):
     parts = {"total": total, "made": made, "rows_made": rows, "rows_copied": copied}

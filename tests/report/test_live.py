@@ -44,12 +44,25 @@ def test_what_runs_and_what_is_next(console: Console):
     assert "run run:sft" in drawn(view) and "never built" in drawn(view)
     for done in (1, 2, 3):
         view.take(
-            {"type": "progress", "action": "run:sft", "done": done, "total": 10, "unit": "step", "tokens_per_s": 9.5}
+            {
+                "type": "progress",
+                "action": "run:sft",
+                "done": done,
+                "total": 10,
+                "unit": "step",
+                "tokens_per_s": 9.5,
+                "memory": 2_100_000_000,
+                "grad_norm": 0.5,
+                "v": 1,
+                "seq": 4,
+                "t": 1.5,
+            }
         )
-    view.take({"type": "metric", "action": "run:sft", "step": 3, "figures": {"loss": 1.25, "grad_norm": 3.0}})
+    figures = {"loss": 1.25, "grad_norm": 3.0, "padding_tokens": 9}
+    view.take({"type": "metric", "action": "run:sft", "step": 3, "figures": figures})
     text = drawn(view)
     assert "3/10 step" in text and "left" in text and "loss 1.25" in text and "tokens_per_s 9.5" in text
-    assert "grad_norm" not in text
+    assert "grad_norm 3" in text and "memory 2.1 GB" in text and "padding" not in text and "seq" not in text
     assert "next  merge:m  after run:sft" in text and "0 of 2 done, 1 running" in text
 
 

@@ -284,7 +284,7 @@ def test_what_a_dead_push_left_goes_after_a_day(tmp_path):
 @pytest.mark.parametrize(
     ("table", "code", "slug"),
     [
-        ('url = "https://cache.example/x"', 1, "remote-read-only"),
+        ('url = "https://cache.example/x"', 2, "remote-read-only"),
         ('url = "/x"\nwrite = false', 2, "remote-write-off"),
         ('url = "nope://x/y"', 2, "remote-scheme"),
         ('url = "https://me:secret@host/x"', 2, "bad-value"),

@@ -173,3 +173,24 @@ def test_a_large_file_goes_in_pieces_and_comes_whole(s3, tmp_path):
     assert came.fault == "" and sha256_file(tmp_path / "back") == digest
     (bad,) = place.put([Item("cas/bad", str(path), size, "sha256:" + "0" * 64)])
     assert bad.fault and place.sizes(["cas/bad"]) == {}
+
+
+def test_sizes_of_many_are_listed_whichever_way_is_shorter(s3, monkeypatch):
+    """All of a small remote is listed; of one that holds much more, what begins as the names do."""
+    import hashlib
+
+    from tunekit.share import remote_bucket
+    from tunekit.share.remote_bucket import Bucket
+
+    monkeypatch.setattr(remote_bucket, "_MANY", 5)
+    place = Bucket(url(s3))
+    names = [f"cas/{hashlib.sha256(bytes([i])).hexdigest()}" for i in range(20)]
+    for name in names[:12]:
+        place.replace(name, b"x" * 7)
+    expected = dict.fromkeys(names[:12], 7)
+    assert place._few(names) == expected == place.sizes(names) == place._listed(names)
+    real = place._fs.call_s3
+    monkeypatch.setattr(place._fs, "call_s3", lambda what, **more: real(what, **more, MaxKeys=5))
+    assert place._few(names) is None and place.sizes(names) == expected
+    monkeypatch.setattr(place._fs, "call_s3", lambda what, **more: real(what, **more, MaxKeys=10))
+    assert place._few(names * 10) == expected, "by pages"

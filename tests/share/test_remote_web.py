@@ -93,7 +93,7 @@ def test_a_build_reads_it(machines, server):
 def test_it_is_not_written(machines, server, built):
     built.manifest((built.root / "tunekit.toml").read_text().replace(str(machines.remote), server.url))
     done = built.run("push")
-    assert done.code == 1 and "error[remote-read-only]" in done.err
+    assert done.code == 2 and "error[remote-read-only]" in done.err
 
 
 @pytest.mark.parametrize("how", ["cut", "500", "503", "429"])

@@ -10,8 +10,9 @@ from typing import Any
 
 from tunekit.build import audit
 from tunekit.build.executor import Running
-from tunekit.errors import ActionError
+from tunekit.errors import ActionError, GateError
 from tunekit.hashing import hex_of
+from tunekit.health import UNHEALTHY
 from tunekit.parts import Made, listed, part_key
 from tunekit.plan.planner import Node, Planner
 from tunekit.protocol import Request, misformed
@@ -95,7 +96,8 @@ class Attempt:
         label = self.node.action.label
         if self.error is not None:
             hint = self.error.get("hint") or f"log: {self.folder}/log.txt"
-            raise ActionError(f"{label}: {self.error['message']}", slug=self.error["slug"], hint=hint, log=self._tail())
+            kind = GateError if self.error["slug"] == UNHEALTHY else ActionError
+            raise kind(f"{label}: {self.error['message']}", slug=self.error["slug"], hint=hint, log=self._tail())
         if status or self.outputs is None:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             oom = " (out of memory?)" if status == -9 else ""

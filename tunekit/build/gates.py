@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tunekit.bounds import bound
-
-_OPS = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-    "==": lambda a, b: a == b,
-}
+from tunekit.bounds import bound, holds
 
 
 class Receipt(NamedTuple):
@@ -34,6 +26,6 @@ def judge(gates: dict[str, str], record: dict[str, Any]) -> list[Receipt]:
     for name, text in gates.items():
         found = bound(text)
         value = summary.get(name)
-        ok = found is not None and isinstance(value, (int, float)) and _OPS[found[0]](value, found[1])
+        ok = found is not None and isinstance(value, (int, float)) and holds(found, value)
         out.append(Receipt(name, bool(ok), value, text))
     return out

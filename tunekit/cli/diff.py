@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from tunekit.cli.command import new_parser, print_json
@@ -17,10 +18,12 @@ def parser() -> argparse.ArgumentParser:
         "diff",
         "What differs in settings, inputs, code, effective settings, environment and metrics.\n"
         "One label: its newest two results. Two labels: their results. After a label: attempts or keys of it.",
-        "tunekit diff run:sft\ntunekit diff run:sft run:sft-long\ntunekit diff run:sft 20261124T05 20261123T",
+        "tunekit diff run:sft\ntunekit diff run:sft run:sft-long\ntunekit diff run:sft 20261124T05 20261123T\n"
+        "tunekit diff run:a run:b --html page.html",
     )
     p.add_argument("first", metavar="LABEL")
     p.add_argument("others", nargs="*", metavar="LABEL|ATTEMPT|KEY")
+    p.add_argument("--html", default="", metavar="FILE", help="as a page, with the curves over each other")
     p.add_argument("--json", action="store_true")
     return p
 
@@ -30,8 +33,18 @@ def run(args: argparse.Namespace) -> int:
 
     if len(args.others) > 2:
         raise UsageError("diff compares two results", hint="tunekit diff --help")
+    if args.html and args.json:
+        raise UsageError("--html and --json are two outputs", hint="choose one of them")
     planner = read_planner(args)
     old, new = _pair(planner, args.first, args.others)
+    if args.html:
+        from tunekit.cli.writing import replaced
+        from tunekit.report.page.several import comparison_page
+
+        with replaced(Path(args.html)) as write:
+            write(comparison_page(planner.store, [old, new]))
+        print(args.html)
+        return 0
     found = difference_of(planner.store, old, new)
     if args.json:
         names = [{k: r[k] for k in ("label", "key", "attempt")} for r in (old, new)]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.cli.command import new_parser, print_json
 from tunekit.cli.reading import read_planner
+from tunekit.cli.writing import replaced
 from tunekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def _view(args: argparse.Namespace) -> Iterator[View]:
         from tunekit.report.look.page import Page
 
         words = ["tunekit inspect", args.label, *(["--with", args.reader] if args.reader else [])]
-        with _replaced(Path(args.html)) as write:
+        with replaced(Path(args.html)) as write:
             page = Page(" ".join(words + (["--diff"] if args.diff else [])), write)
             yield page
             page.close()
@@ -118,21 +117,3 @@ def _view(args: argparse.Namespace) -> Iterator[View]:
         from tunekit.report.look.screen import Screen
 
         yield Screen()
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[Callable[[str], object]]:
-    """Writes a file beside `path`, which takes its place when all is well."""
-    spare = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        file = open(spare, "x", encoding="utf-8")  # noqa: SIM115  (what is written to it may fail in other ways)
-    except OSError as e:
-        raise UsageError(f"{path} cannot be written: {e.strerror}", slug="cannot-write") from e
-    try:
-        with file:
-            yield file.write
-        os.replace(spare, path)
-    finally:
-        spare.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ VERBS = {
     "path": ("path", "where a result is"),
     "inspect": ("inspect", "the rows of a dataset, and which of their tokens are trained"),
     "diff": ("diff", "what differs between two results"),
+    "report": ("report", "results as one page: curves, settings, samples, provenance"),
     "export": ("export", "write a result as real files, with a model card"),
     "bundle": ("bundle", "a project and its results in one archive, and back"),
     "publish": ("publish", "upload a result to a Hugging Face hub"),

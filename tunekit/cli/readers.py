@@ -13,6 +13,7 @@ from tunekit.question import Subject
 from tunekit.report.look.blocks import Head
 from tunekit.store import artifacts
 
+ANSWERS = ("chosen", "rejected")  # of a pair: each is a subject of its own
 READERS = ("run", "eval")
 _LONGEST = ("sequence_len", "max_prompt_length")
 
@@ -28,6 +29,8 @@ def shown_as(
     subject: Subject, digest: str, remarks: list[str], ledgers: dict[str, Any], reader: str = "", bound: str = ""
 ) -> Shown:
     title = f"{subject.label} as {reader} reads it" if reader else subject.label
+    if subject.settings.get("reads") in ANSWERS:
+        title += f" ({subject.settings['reads']})"
     return Shown(subject, Head(title, digest, reader, remarks, ledgers, bound))
 
 

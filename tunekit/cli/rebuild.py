@@ -36,7 +36,8 @@ def rebuild(args: argparse.Namespace) -> int:
 
 def _again(planner: Planner, label: str, args: argparse.Namespace) -> dict[str, Any]:
     """Run it once more; the attempt that this made."""
-    from tunekit.build.builder import Builder, Options
+    from tunekit.build.builder import Builder
+    from tunekit.build.options import Options
     from tunekit.report.lines import Lines
 
     key = planner.nodes[label].key

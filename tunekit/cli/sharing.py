@@ -50,7 +50,7 @@ def attach(planner: Planner, *, required: bool = False, trusted: bool = False, v
 
 
 def target_place(root: Path) -> Place:
-    """Where `push` writes. UsageError `no-remote`, `remote-write-off`; RemoteError `remote-read-only`."""
+    """Where `push` writes. UsageError `no-remote`, `remote-write-off`, `remote-read-only`."""
     from tunekit.share.remote import open_place
     from tunekit.share.remote_place import read_only
 

@@ -98,16 +98,21 @@ class Encoder:
             for row, number in left:
                 yield _at(number, make, row)
             return
+        batches = _batches((_at(number, self._text, row), number) for row, number in left)
+        if self._splicer.in_python:
+            for batch in batches:
+                yield from self._labelled(batch, self._encodings(batch))
+            return
         # Python prints and labels while the tokenizer, which holds no lock of Python's, is at the next batch.
         with ThreadPoolExecutor(1) as tokenizer:
             before: tuple[_Batch, Future[list[Spliced]]] | None = None
-            for batch in _batches((_at(number, self._text, row), number) for row, number in left):
+            for batch in batches:
                 encodings = tokenizer.submit(self._encodings, batch)
                 if before:
-                    yield from self._labelled(*before)
+                    yield from self._labelled(before[0], before[1].result())
                 before = batch, encodings
             if before:
-                yield from self._labelled(*before)
+                yield from self._labelled(before[0], before[1].result())
 
     def _tokens(self, row: Row) -> Encoded:
         return Encoded(*tokens_of(row, self.vocabulary.size))
@@ -143,8 +148,8 @@ class Encoder:
     def _encodings(self, batch: _Batch) -> list[Spliced]:
         return self._splicer.encode([text.marked for text, _ in batch])
 
-    def _labelled(self, batch: _Batch, encodings: Future[list[Spliced]]) -> Iterator[Encoded]:
-        for (text, number), encoding in zip(batch, encodings.result(), strict=True):
+    def _labelled(self, batch: _Batch, encodings: list[Spliced]) -> Iterator[Encoded]:
+        for (text, number), encoding in zip(batch, encodings, strict=True):
             yield _at(number, self._encoded, (text, encoding))
 
     def _encoded(self, pair: tuple[Text, Spliced]) -> Encoded:

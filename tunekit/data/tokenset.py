@@ -126,8 +126,11 @@ def table_of(rows: list[Encoded], verdicts: bool = False) -> pa.Table:
     """Rows as columns input_ids and labelled, and verdicts where rows of the form have them."""
     lengths = [len(e.input_ids) for e in rows]
     total = sum(lengths)
-    ids = np.fromiter(chain.from_iterable(e.input_ids for e in rows), np.int32, total)
-    labelled = np.fromiter(chain.from_iterable(e.labelled for e in rows), np.bool_, total)
+    together: list[int] = []
+    for e in rows:
+        together += e.input_ids
+    ids = np.fromiter(together, np.int32, total)
+    labelled = np.frombuffer(b"".join(bytes(e.labelled) for e in rows), np.bool_, total)
     table = pa.table([lists(lengths, fixed(ids, pa.int32())), lists(lengths, flags(labelled))], schema=_COLUMNS)
     if not verdicts:
         return table

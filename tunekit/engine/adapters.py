@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tunekit.engine.heads import Head, in_full_precision
 from tunekit.engine.quantization import make_up
 from tunekit.engine.targets import check_targets
 from tunekit.errors import ActionError
@@ -16,14 +17,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def lora_config(adapter: Adapter, fan_in_fan_out: bool = False) -> LoraConfig:
-    """PEFT's configuration of a declared adapter. `fan_in_fan_out`: weights are stored [in, out], as in GPT-2."""
+def lora_config(adapter: Adapter, fan_in_fan_out: bool = False, head: Head | None = None) -> LoraConfig:
+    """PEFT's configuration of a declared adapter. `fan_in_fan_out`: weights are stored [in, out], as in GPT-2. A new
+    head is trained and stored as a whole, with the adapter."""
     from peft import LoraConfig
 
     # LoftQ's weights come after the base was quantized: `with_new_adapter`.
     init: Any = {"default": True, "loftq": True}.get(adapter.init, adapter.init)
     return LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=head.task if head else "CAUSAL_LM",
         r=adapter.r,
         lora_alpha=_number(adapter.alpha),
         lora_dropout=adapter.dropout,
@@ -32,7 +34,8 @@ def lora_config(adapter: Adapter, fan_in_fan_out: bool = False) -> LoraConfig:
         layers_to_transform=list(adapter.layers_to_transform) or None,
         rank_pattern=dict(adapter.rank_pattern),
         alpha_pattern={name: _number(alpha) for name, alpha in adapter.alpha_pattern.items()},
-        modules_to_save=list(adapter.modules_to_save) or None,
+        modules_to_save=list(dict.fromkeys([*adapter.modules_to_save, *([head.module] if head else [])])) or None,
+        exclude_modules=[head.module] if head and adapter.target_modules == "all-linear" else None,
         use_rslora=adapter.use_rslora,
         use_dora=adapter.use_dora,
         bias=adapter.bias,
@@ -46,7 +49,9 @@ def _number(alpha: float) -> Any:
     return int(alpha) if float(alpha).is_integer() else alpha
 
 
-def with_new_adapter(model: PreTrainedModel, adapter: Adapter, seed: int, base: str) -> PeftModel:
+def with_new_adapter(
+    model: PreTrainedModel, adapter: Adapter, seed: int, base: str, head: Head | None = None
+) -> PeftModel:
     """`model` frozen, with a fresh adapter whose initial weights depend on `seed` and the weights in `base` alone.
 
     Raises ActionError: those of `check_targets`, `bad-adapter`, `init-needs-float32`.
@@ -65,9 +70,11 @@ def with_new_adapter(model: PreTrainedModel, adapter: Adapter, seed: int, base: 
     transposed = any(isinstance(module, Conv1D) for module in model.modules())
     torch.manual_seed(seed)
     try:
-        made = get_peft_model(model, lora_config(adapter, transposed))
+        made = get_peft_model(model, lora_config(adapter, transposed, head))
     except (ValueError, TypeError) as e:
         raise ActionError(f"PEFT refuses the adapter: {e}", slug="bad-adapter") from e
+    if head:
+        in_full_precision(made, head)
     if adapter.init == "loftq":
         make_up(made, base)
     return made

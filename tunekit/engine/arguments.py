@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from transformers.training_args import OptimizerNames
 
+from tunekit.engine import trackers
+from tunekit.engine.parallel import strategy_arguments, world_size
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
 from tunekit.protocol import Request
@@ -26,11 +27,6 @@ class Batch(NamedTuple):
     micro: int
     accumulation: int
     world: int
-
-
-def world_size() -> int:
-    """Processes of this action, as the launcher (torchrun, accelerate) says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def batch_of(spec: Run) -> Batch:
@@ -51,6 +47,12 @@ def accumulated(spec: Run, micro: int, world: int) -> Batch:
     return Batch(spec.batch_size, micro, spec.batch_size // (micro * world), world)
 
 
+def batch_in(args: TrainingArguments) -> Batch:
+    """What the arguments of a trainer come to."""
+    micro, accumulation = args.per_device_train_batch_size, args.gradient_accumulation_steps
+    return Batch(micro * accumulation * args.world_size, micro, accumulation, args.world_size)
+
+
 def save_steps(spec: Run) -> int:
     """Checkpoints fall on logged steps, so that a resumed run's metrics history is that of a straight one."""
     return -(-spec.checkpoint_steps // spec.logging_steps) * spec.logging_steps
@@ -59,7 +61,7 @@ def save_steps(spec: Run) -> int:
 def training_arguments(cls: type[Config], spec: Run, request: Request, **more: Any) -> Config:
     """`cls` (SFTConfig, GRPOConfig, …) with the settings that all methods share; `more` adds or overrides.
 
-    Raises ActionError: `batch-remainder`, `no-bf16`.
+    Raises ActionError: `batch-remainder`, `no-bf16`, `missing-package`.
     """
     cuda = torch.cuda.is_available()
     if spec.dtype == "bfloat16" and cuda and not torch.cuda.is_bf16_supported():
@@ -76,8 +78,18 @@ def training_arguments(cls: type[Config], spec: Run, request: Request, **more: A
         "fp16": False,
         "use_cpu": not cuda,
     }
+    settings |= trackers.prepare(spec, request)
     settings |= _optimizer(spec) | _reporting(spec) | _checkpointing(cls, spec) | _data(spec)
-    return cls(**(settings | more))
+    return cls(**_joined(settings, strategy_arguments(spec), more))
+
+
+def _joined(*settings: dict[str, Any]) -> dict[str, Any]:
+    """The later ones win; what is said of accelerate's configuration adds up."""
+    out: dict[str, Any] = {}
+    for some in settings:
+        accelerator = out.get("accelerator_config", {}) | some.get("accelerator_config", {})
+        out |= some | ({"accelerator_config": accelerator} if accelerator else {})
+    return out
 
 
 def _optimizer(spec: Run) -> dict[str, Any]:

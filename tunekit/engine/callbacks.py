@@ -8,9 +8,12 @@ equal to that of an uninterrupted run. Times are progress, never metrics.
 from __future__ import annotations
 
 import math
+import resource
+import sys
 import time
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tunekit.protocol import Events
@@ -39,14 +42,15 @@ def metrics_of(state: TrainerState, drop: tuple[str, ...] = ()) -> list[dict[str
 
 
 class Reporter(TrainerCallback):
-    """Training → events. `drop`: figures of the trainer that do not survive a resume; `shown`: those that go
-    with the progress."""
+    """Training → events. `drop`: figures of the trainer that do not survive a resume; `own`: those of the method that
+    go with the progress, beside loss, gradient norm and learning rate."""
 
-    def __init__(self, events: Events, drop: tuple[str, ...] = (), shown: tuple[str, ...] = ("loss", "reward")) -> None:
+    def __init__(self, events: Events, drop: tuple[str, ...] = (), own: tuple[str, ...] = ("reward",)) -> None:
         self._events = events
         self._drop = drop
-        self._shown = shown
+        self._shown = ("loss", "eval_loss", *own, "grad_norm", "learning_rate")
         self._latest: dict[str, float] = {}
+        self._supervised = 0
         self._clock = (0.0, 0)  # (seconds, tokens seen) at the last step
 
     def on_train_begin(
@@ -66,9 +70,6 @@ class Reporter(TrainerCallback):
     ) -> None:
         if logs and "train_loss" not in logs:
             self._emit(state.global_step, figures_of(logs, self._drop))
-            bad = sorted(k for k, v in logs.items() if isinstance(v, float) and not math.isfinite(v))
-            if bad:
-                self._events.warning("not-finite", f"step {state.global_step}: {', '.join(bad)} is not finite")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps:
@@ -80,9 +81,21 @@ class Reporter(TrainerCallback):
         before, tokens = self._clock
         speed = {"tokens_per_s": round((seen - tokens) / max(now - before, 1e-6), 1)} if seen > tokens else {}
         self._clock = (now, seen)
-        self._events.progress(state.global_step, state.max_steps, "step", **self._latest, **speed)
+        labelled = {"supervised_tokens": self._supervised} if self._supervised else {}
+        figures = {name: self._latest[name] for name in self._shown if name in self._latest}
+        self._events.progress(
+            state.global_step, state.max_steps, "step", **figures, **speed, **labelled, memory=peak_memory()
+        )
 
     def _emit(self, step: int, figures: dict[str, float]) -> None:
         if figures:
             self._events.metric(step, **figures)
-            self._latest |= {k: figures[k] for k in self._shown if k in figures}
+            self._latest |= figures
+            self._supervised += int(figures.get("supervised_tokens", 0))
+
+
+def peak_memory() -> int:
+    """Bytes at the worst moment so far: of the device, or of this process (its resident set) where there is none."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

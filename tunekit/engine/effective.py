@@ -40,6 +40,7 @@ def numeric_settings(spec: Run, loaded: Loaded) -> dict[str, Any]:
         "gradient_checkpointing": spec.gradient_checkpointing,
         "libraries": library_versions(),
         "micro_batch_size": batch.micro,
+        "strategy": spec.strategy if spec.processes > 1 else "none",
         "threads": torch.get_num_threads(),
         "world_size": batch.world,
     }

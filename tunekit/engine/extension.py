@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tunekit.engine.parallel import is_main
 from tunekit.engine.resume import (
     MARKER,
     SETTINGS,
@@ -53,12 +54,12 @@ class StateKeeper(TrainerCallback):
             control.should_save = True
 
 
-def keep_state(spec: Evaluated, request: Request, settings: dict[str, Any], steps: int) -> None:
+def keep_state(request: Request, settings: dict[str, Any], steps: int) -> None:
     """Copy the checkpoint of the last step, and the best weights up to there, to the output `state`. A run that was
     stopped before has none: a longer one would stop at the same step."""
     root, out = train_dir(request.staging), Path(request.out) / "state"
     checkpoint = root / f"checkpoint-{steps}"
-    if not checkpoint.is_dir():
+    if not checkpoint.is_dir() or not is_main():
         return
     shutil.copytree(checkpoint, out / checkpoint.name, ignore=_LEFT_OUT)
     for best in root.glob("best-*"):

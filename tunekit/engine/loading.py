@@ -9,6 +9,7 @@ import torch
 
 from tunekit.engine import quantization
 from tunekit.engine.adapters import with_new_adapter
+from tunekit.engine.heads import NAMES, Head, new_head
 from tunekit.engine.optimizers import check_optimizer
 from tunekit.engine.quantization import Quantization
 from tunekit.engine.targets import check_trained, select_parameters
@@ -47,8 +48,9 @@ class Loaded(NamedTuple):
         return cast("PreTrainedModel", found)
 
 
-def load_run(spec: Run, request: Request) -> Loaded:
-    """The policy that a run starts from: its `base`, with the `adapter` that it continues or the new one of its spec.
+def load_run(spec: Run, request: Request, head: Head | None = None) -> Loaded:
+    """The policy that a run starts from: its `base`, with the `adapter` that it continues or the new one of its spec;
+    with a new `head`, if any, whose weights depend on the run's seed.
 
     Raises what `load_policy` does, and `optimizer-not-installed`, `optimizer-needs-gpu`.
     """
@@ -62,6 +64,7 @@ def load_run(spec: Run, request: Request) -> Loaded:
         attn=spec.attn,
         seed=spec.seed,
         train_parameters=spec.train_parameters,
+        head=head,
     )
 
 
@@ -75,6 +78,7 @@ def load_policy(
     seed: int = 0,
     trainable: bool = True,
     train_parameters: list[str] | None = None,
+    head: Head | None = None,
 ) -> Loaded:
     """Full weights of `base`, with the trained `adapter` (a directory) or a fresh `new_adapter` on top. The base of
     an adapter that was trained on a quantized one is quantized in the same way.
@@ -85,11 +89,11 @@ def load_policy(
     if adapter and new_adapter:
         raise ValueError("a policy has either an adapter to continue or a new one")
     quantized = _quantization_wanted(adapter, new_adapter, dtype)
-    model: Any = _load_base(base, dtype, attn, quantized)
+    model, head = _load_base(base, dtype, attn, quantized, head, seed)
     effective = model.config._attn_implementation
     took = quantization.settled(model, quantized.scheme, dtype) if quantized else None
     if new_adapter:
-        model = with_new_adapter(model, new_adapter, seed, base)
+        model = with_new_adapter(model, new_adapter, seed, base, head)
     elif adapter:
         model = _load_adapter(model, adapter, trainable)
     elif trainable:
@@ -145,16 +149,21 @@ def load_tokenizer(directory: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _load_base(base: str, dtype: str, attn: str, quantized: Quantization | None = None) -> PreTrainedModel:
+def _load_base(
+    base: str, dtype: str, attn: str, quantized: Quantization | None, head: Head | None, seed: int
+) -> tuple[Any, Head | None]:
     from transformers import AutoModelForCausalLM
 
     require_safetensors(base)
     wanted: dict[str, Any] = {} if attn == "auto" else {"attn_implementation": attn}
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"config": head.config(base)} if head else {}
+    auto: Any = head.auto_class if head else AutoModelForCausalLM
     if quantized:
         more["quantization_config"] = quantization.bits_config(quantized.scheme, quantized.double_quant, DTYPES[dtype])
+        if head:
+            more["quantization_config"].llm_int8_skip_modules = list(NAMES)
     try:
-        found: Any = AutoModelForCausalLM.from_pretrained(
+        found: Any = auto.from_pretrained(
             base,
             dtype=DTYPES[dtype],
             local_files_only=True,
@@ -172,13 +181,16 @@ def _load_base(base: str, dtype: str, attn: str, quantized: Quantization | None 
             ) from e
         raise ActionError(f"the model cannot be loaded: {e}", slug="bad-model") from e
     model, info = found
+    if head:
+        head = new_head(model, set(info["missing_keys"]), head, seed)
+        info["missing_keys"] = {name for name in info["missing_keys"] if not name.startswith(f"{head.module}.")}
     check_complete(info)
     if wanted and model.config._attn_implementation != attn:
         raise ActionError(
             f"attn = {attn!r} was asked for and {model.config._attn_implementation!r} took effect",
             slug="attention-unavailable",
         )
-    return cast("PreTrainedModel", model)
+    return model, head
 
 
 def require_safetensors(directory: str) -> None:

@@ -51,7 +51,8 @@ class Chunk:
 class Held(Protocol):
     """Tokens of an artifact or in memory."""
 
-    pad_token_id: int
+    @property
+    def pad_token_id(self) -> int: ...
 
     def sequence(self, chunk: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """(input_ids, labels) of a span, int64; a token without a label is -100."""

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from tunekit.engine import quantization, weights
 from tunekit.engine.loading import Loaded
 from tunekit.engine.moved import as_plain_lora
+from tunekit.engine.parallel import is_main
 from tunekit.errors import ActionError
 from tunekit.protocol import Request
 
@@ -34,7 +35,9 @@ _DROPPED = {
 
 
 def save_run(loaded: Loaded, request: Request, out: str | Path) -> None:
-    """What a run trained as an artifact in `out`; see `save_policy`."""
+    """What a run trained as an artifact in `out`; see `save_policy`. Of several processes, the main one writes."""
+    if not is_main():
+        return
     label = request.provenance.get("base_label", "")
     save_policy(loaded, request.one("base").path, out, request.staging, label)
 

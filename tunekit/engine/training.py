@@ -8,16 +8,21 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tunekit.engine import trackers
 from tunekit.engine.arguments import accumulated
-from tunekit.engine.callbacks import Reporter, metrics_of
+from tunekit.engine.callbacks import Reporter, metrics_of, peak_memory
 from tunekit.engine.effective import check_took_effect, dtypes_of, numeric_settings
 from tunekit.engine.extension import StateKeeper, adopt_state, is_last, keep_state
+from tunekit.engine.health import HealthWatch
 from tunekit.engine.loading import Loaded, keep_precision
 from tunekit.engine.optimizers import Maker, settle
+from tunekit.engine.parallel import StrategyCheck, from_main, is_main
 from tunekit.engine.patience import Patience
+from tunekit.engine.profile import Profiler
 from tunekit.engine.resume import CheckpointMarker, find_checkpoint, last_checkpoint, step_of
 from tunekit.engine.scaling import settle_scaling
 from tunekit.errors import ActionError
+from tunekit.health import OWN
 from tunekit.methods.evaluated import Evaluated
 from tunekit.methods.spec import Run
 from tunekit.protocol import Events, Request
@@ -30,17 +35,13 @@ def train(
     A request to `finish` takes no step: model and trainer are then what they were at that checkpoint.
 
     `drop`: logged figures that restart with the process and so do not belong into the history.
-    Raises ActionError: `setting-without-effect`, `nothing-to-train`, `diverged`, `out-of-memory`, `no-checkpoint`.
+    Raises GateError `unhealthy`, and ActionError: `setting-without-effect`, `nothing-to-train`, `diverged`,
+    `out-of-memory`, `no-checkpoint`.
     """
     check_took_effect(spec, loaded, trainer.args)
     if keep_precision(loaded):
         events.effective(dtype=dtypes_of(loaded.model))
-    trainer.add_callback(Reporter(events, drop))
-    trainer.add_callback(CheckpointMarker())
-    if isinstance(spec, Evaluated) and spec.patience:
-        trainer.add_callback(Patience(spec.patience, spec.min_delta, events))
-    if isinstance(spec, Evaluated) and spec.keep_state:
-        trainer.add_callback(StateKeeper(spec))
+    watch = _watched(trainer, spec, loaded, request, events, drop)
     maker = Maker(spec, trainer, events)
     trainer.optimizer_cls_and_kwargs = (lambda: maker, {})  # a factory, which it calls with the model
     events.effective(loss_divided=settle_scaling(trainer))
@@ -50,22 +51,24 @@ def train(
         if request.finish:
             _finish(trainer, spec, request, events)
         else:
-            settings = numeric_settings(spec, loaded)
-            checkpoint = find_checkpoint(request.staging, settings, events) or adopt_state(request, settings, events)
+            checkpoint = _checkpoint(spec, loaded, request, events)
             events.effective(resumed_from_step=step_of(checkpoint) if checkpoint else 0)
             if checkpoint and is_last(checkpoint):
                 _bring_to(trainer, checkpoint)
             else:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if isinstance(spec, Evaluated) and spec.keep_state:
-                keep_state(spec, request, settings, trainer.state.global_step)
+                keep_state(request, numeric_settings(spec, loaded), trainer.state.global_step)
     except torch.OutOfMemoryError as e:
         raise ActionError(
             f"the device is out of memory: {e}",
             slug="out-of-memory",
             hint="lower micro_batch_size (the result's meaning stays) or set gradient_checkpointing = true",
         ) from e
+    finally:
+        trackers.close(spec)
     settle(spec, trainer)
+    events.effective(health=watch.monitor.receipts(), peak_memory=peak_memory())
     history = metrics_of(trainer.state, drop)
     last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1:]
     if not last or not math.isfinite(last[0]):
@@ -75,6 +78,37 @@ def train(
             hint="lower learning_rate or max_grad_norm, or look at the data",
         )
     return history
+
+
+def _checkpoint(spec: Run, loaded: Loaded, request: Request, events: Events) -> Path | None:
+    """Of staging, or the kept state of a shorter run. Looked for by the main process alone, since it removes what is
+    broken."""
+    if not is_main():
+        return from_main(None)
+    settings = numeric_settings(spec, loaded)
+    return from_main(find_checkpoint(request.staging, settings, events) or adopt_state(request, settings, events))
+
+
+def _watched(
+    trainer: Any, spec: Run, loaded: Loaded, request: Request, events: Events, drop: tuple[str, ...]
+) -> HealthWatch:
+    """A trainer that reports, marks its checkpoints, minds its health, and is profiled where that was asked for."""
+    trainer.add_callback(Reporter(events, drop, OWN.get(spec.method, ())))
+    trainer.add_callback(CheckpointMarker())
+    trainer.add_callback(StrategyCheck(trainer, spec, events))
+    if isinstance(spec, Evaluated) and spec.patience:
+        trainer.add_callback(Patience(spec.patience, spec.min_delta, events))
+    if isinstance(spec, Evaluated) and spec.keep_state:
+        trainer.add_callback(StateKeeper(spec))
+    vocabulary = int(getattr(loaded.base.config.get_text_config(), "vocab_size", 0) or 0)
+    watch = HealthWatch(events, spec.method, spec.health, vocabulary)
+    if not request.finish:  # then no step is taken, and what there is shall be kept
+        trainer.add_callback(watch)
+        watch.look_into(trainer)
+    if spec.profile and not request.finish:
+        folder = Path(request.watch or request.staging) / "profile"
+        trainer.add_callback(Profiler(spec.profile, folder, events))
+    return watch
 
 
 def _finish(trainer: Any, spec: Run, request: Request, events: Events) -> None:

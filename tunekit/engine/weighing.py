@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tunekit.engine.arguments import batch_in
+from tunekit.engine.parallel import rank
+from tunekit.engine.shares import EpochTeller, Shares, Shuffled, WithFiller, without_mark
 from tunekit.errors import ActionError
 
 COUNTS = "counts"  # of a batch: how many of each unit it has, {unit: number}; `tokens` among them
@@ -42,7 +45,7 @@ class Weighed:
     Batches have `counts`. `eval_loss` is the same mean over all rows of `evaluated`, whatever the batch size.
     """
 
-    loss_is_scaled_for_ga = True  # Transformers then divides by nothing
+    loss_is_scaled_for_ga: Any = True  # Transformers then divides by nothing
 
     def __init__(self, *args: Any, evaluated: Dataset[Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,6 +78,16 @@ class Weighed:
         us.state.num_input_tokens_seen += self._step["tokens"]
         return samples, None
 
+    def get_train_dataloader(self) -> Any:
+        """Of several processes, each its own share."""
+        us: Any = self
+        if us.args.world_size == 1:
+            return super().get_train_dataloader()  # type: ignore[misc]
+        order, batch = Shuffled(len(us.train_dataset), us.args.seed), batch_in(us.args)
+        us.add_callback(EpochTeller(order))
+        shares = Shares(order, batch.size, batch.micro, rank(), batch.world)
+        return DataLoader(WithFiller(us.train_dataset), batch_sampler=shares, collate_fn=_Filled(us.data_collator))
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
@@ -82,7 +95,11 @@ class Weighed:
         if return_outputs:
             raise ValueError("this trainer evaluates by itself")
         inputs.pop(COUNTS)
+        filler = inputs.pop("filler", False)
         found = self.scored(model, inputs)
+        if filler:
+            nothing = {name: (value * 0, 0) for name, (value, _) in found.figures.items()}
+            found = Scored([term._replace(sum=term.sum * 0) for term in found.terms], nothing)
         self._note(found.figures)
         loss = total(found.terms, self._step)
         # Gradients are averaged over processes, and the counts are those of all of them.
@@ -134,6 +151,18 @@ class Weighed:
             both = us.accelerator.gather(both)
         found = both.double().sum(0).tolist()
         _add(self._sums, {name: (sum_, count) for name, (sum_, count) in zip(names, found, strict=True)})
+
+
+class _Filled:
+    """A collator of batches that may be a filler: it counts nothing."""
+
+    def __init__(self, collate: Any) -> None:
+        self._collate = collate
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        rows, filler = without_mark(rows)
+        batch: dict[str, Any] = self._collate(rows)
+        return {**batch, COUNTS: dict.fromkeys(batch[COUNTS], 0), "filler": True} if filler else batch
 
 
 def total(terms: list[Term], counts: Counter[str]) -> torch.Tensor:

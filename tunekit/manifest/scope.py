@@ -88,6 +88,9 @@ class ProjectScope:
         finally:
             self._policies.pop()
             self.current = asking
+        if got.judges:
+            hint = "name the policy that it was trained from, or another one"
+            self.problem("not-a-policy", key, f"{text} says {got.judges} of a text and writes none", hint)
         label = parse_label(text)
         return _with_output(got, label.output, str(found.label)) if label and label.output else got
 

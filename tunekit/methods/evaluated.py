@@ -60,6 +60,12 @@ class Evaluated(Run, frozen=True, kw_only=True):
         return out
 
 
+def own_eval_data(spec: Evaluated) -> list[tuple[str, str, str]]:
+    """For methods whose rows are not held out by themselves."""
+    message = f"`{spec.method}` holds no rows out of `data` by itself"
+    return [("val", message, "name a dataset in `eval_data`")] if spec.val else []
+
+
 def evals_of(spec: Evaluated) -> list[DataItem]:
     """`eval_data`, every item as a table."""
     return [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]

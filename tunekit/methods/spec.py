@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from tunekit.bounds import bound
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
 from tunekit.forms import Reads
+from tunekit.health import fault_of
 from tunekit.label import Label
 from tunekit.methods import schedule
 from tunekit.methods.optimizers import Optimizer
@@ -33,9 +34,23 @@ class DataItem(Masking, frozen=True, kw_only=True):
     limit: Annotated[PositiveInt | None, semantic("Use the first rows only.")] = None
 
 
+class Profile(Spec, frozen=True, kw_only=True):
+    """Optimizer steps that are recorded operator by operator (docs/watching.md)."""
+
+    start: Annotated[int, operational("First step, counted from 1.", ge=1)] = 3
+    steps: Annotated[int | list[PositiveInt], operational("How many, or which ones (`start` is then not read).")] = 5
+
+    def chosen(self) -> list[int]:
+        """The steps in order."""
+        if isinstance(self.steps, int):
+            return list(range(self.start, self.start + self.steps))
+        return sorted(set(self.steps))
+
+
 class Run(Spec, frozen=True, kw_only=True):
     """Settings shared by all methods. Names are TRL's and Transformers' but for the batch and step counts."""
 
+    PARALLEL: ClassVar[bool] = False  # whether it trains in several processes what one would
     FILE: ClassVar[str] = ""  # the project's file that the method is in: set on the struct that is read from it
 
     method: Annotated[str, semantic("`sft`, `grpo`, a method of an installed package, or a file of the project.")] = (
@@ -83,11 +98,24 @@ class Run(Spec, frozen=True, kw_only=True):
         numeric("Attention implementation; a named one that does not take effect is an error."),
     ] = "auto"
     micro_batch_size: Annotated[PositiveInt | None, numeric("Rows a forward pass on one device; default: all.")] = None
+    processes: Annotated[int, numeric("Processes on this machine, one a device.", ge=1)] = 1
+    strategy: Annotated[
+        Literal["ddp", "zero1"],
+        numeric("With `processes`: `ddp` averages gradients, `zero1` also splits the optimizer's state (DeepSpeed)."),
+    ] = "ddp"
     gradient_checkpointing: Annotated[bool, numeric("Recompute activations to save memory.")] = False
     cpus: Annotated[int, numeric("Threads; 0: all that there are.", ge=0)] = 0
     logging_steps: Annotated[int, operational("Steps between two points of the metrics history.", ge=1)] = 1
     checkpoint_steps: Annotated[int, operational("Steps between two staging checkpoints.", ge=1)] = 50
-    report_to: Annotated[list[str], operational("Trackers of Transformers (`wandb`, `tensorboard`).")] = []
+    report_to: Annotated[
+        list[Literal["tensorboard", "wandb", "trackio"]],
+        operational("Trackers: tensorboard, wandb, trackio; their files go to `.tunekit/watch` (docs/watching.md)."),
+    ] = []
+    health: Annotated[
+        str | dict[str, str],
+        operational('Ranges of a healthy run: "stop", "warn" or "off" for all rules, or a table (docs/watching.md).'),
+    ] = ""
+    profile: Annotated[Profile | None, operational("Steps to profile: `{ start = 3, steps = 5 }`.")] = None
     packages: Annotated[list[str], semantic("Distributions whose version enters the key.")] = []
     files: Annotated[list[str], semantic("Further project files that the code reads.")] = []
     gates: Annotated[
@@ -102,6 +130,14 @@ class Run(Spec, frozen=True, kw_only=True):
             for name, text in self.gates.items()
             if bound(text) is None
         ]
+        if self.processes > 1 and not self.PARALLEL:
+            wrong.append(("processes", f"`{self.method}` trains in one process so far", "leave `processes` out"))
+        if self.strategy != "ddp" and self.processes == 1:
+            message = f"`{self.strategy}` splits work between processes, and there is one"
+            wrong.append(("strategy", message, "processes = 2, or more; or leave `strategy` out"))
+        if self.batch_size % self.processes:
+            message = f"batch_size {self.batch_size} is not a multiple of {self.processes} processes"
+            wrong.append(("processes", message, "each process takes an equal share of a step's rows"))
         micro = self.micro_batch_size
         if micro and self.batch_size % micro:
             message = f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}"
@@ -109,6 +145,10 @@ class Run(Spec, frozen=True, kw_only=True):
             wrong.append(("micro_batch_size", message, hint))
         if self.train_parameters == []:
             wrong.append(("train_parameters", "no parameter would be trained", "name some, or remove it for all"))
+        if self.profile and not self.profile.chosen():
+            wrong.append(("profile", "no step is profiled", "steps = 5, or a list of steps"))
+        if fault := fault_of(self.method, self.health):
+            wrong.append(("health", *fault))
         return wrong + schedule.faults(self)
 
 

@@ -14,7 +14,9 @@ def chunks(record: dict[str, Any]) -> str:
     if not made:
         return changed(total, 0)
     copied = parts.get("rows_copied", 0)
-    rows = f"({parts['rows_made']:,} rows made" + (f", {copied:,} copied)" if copied else ")")
+    rows = f"({parts['rows_made']:,} row{'s' * (parts['rows_made'] != 1)} made" + (
+        f", {copied:,} copied)" if copied else ")"
+    )
     return f"{_chunks(total)} {rows}" if made == total and not copied else f"{changed(total, made)} {rows}"
 
 

@@ -22,10 +22,15 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def figure(name: str, value: Any) -> str:
+    """`loss 1.234`, `memory 1.2 GB`."""
+    return f"{name} {size(int(value)) if name == 'memory' else number(value)}"
+
+
 def figures(values: Mapping[str, Any], most: int = 5) -> str:
     """`  loss 1.234  reward 0.5` of an event or a summary; only numbers."""
     shown = [
-        f"{name} {number(v)}"
+        figure(name, v)
         for name, v in values.items()
         if name not in _HIDDEN and isinstance(v, (int, float)) and not isinstance(v, bool)
     ]

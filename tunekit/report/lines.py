@@ -11,6 +11,7 @@ from tunekit.report.chunks import chunks
 from tunekit.report.figures import figures, seconds
 
 _EVERY = 10.0
+_MOST = 12  # figures of a line while it runs
 
 
 class Lines:
@@ -28,7 +29,9 @@ class Lines:
             handler(event)
 
     def say(self, text: str, *, error: bool = False) -> None:
-        print(text + "\n", end="", file=sys.stderr if error else sys.stdout, flush=True)  # one write, not two
+        stream = sys.stderr if error else sys.stdout
+        stream.write(text + "\n")
+        stream.flush()  # one write: `print` makes two
 
     def on_plan(self, event: dict[str, Any]) -> None:
         self.total = event["total"]
@@ -44,7 +47,7 @@ class Lines:
         label, now = event["action"], time.monotonic()
         if now - self._said.get(label, now) >= _EVERY:
             self._said[label] = now
-            self.say(f"       {label}  {event['done']:g}/{event['total']:g} {event['unit']}{figures(event)}")
+            self.say(f"       {label}  {event['done']:g}/{event['total']:g} {event['unit']}{figures(event, _MOST)}")
 
     def on_fetch(self, event: dict[str, Any]) -> None:
         count = len(event["actions"])

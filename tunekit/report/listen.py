@@ -29,5 +29,6 @@ def listener(*, as_json: bool) -> Iterator[Listener]:
 def _print(event: dict[str, Any]) -> None:
     said = {"schema": "tunekit/build/1", **event}
     if event["type"] == "end":
-        said["record"] = event["record"] or None  # of a source that was there already
+        record = {k: v for k, v in event["record"].items() if k != "made"}  # the store's own list of parts
+        said["record"] = record or None  # of a source that was there already
     print(json.dumps(said, ensure_ascii=False), flush=True)

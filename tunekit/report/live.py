@@ -14,12 +14,13 @@ from rich.text import Text
 
 from tunekit.build.finish import early
 from tunekit.report.chunks import chunks
-from tunekit.report.figures import figures, number, seconds
+from tunekit.report.figures import figure, figures, seconds
 from tunekit.report.lines import outcome
 from tunekit.report.pace import Pace
 
 _MOST_WAITING = 6
-_SHOWN = ("loss", "reward", "eval_loss", "tokens_per_s")
+_NOT_SHOWN = ("v", "seq", "t", "done", "total")  # numbers of a progress event that are no figures
+_AT_ONCE = ("loss", "reward", "eval_loss")  # figures that need not wait for it
 
 
 class _Row:
@@ -100,11 +101,12 @@ class LiveView:
         row = self._running.get(event["action"])
         if row is None:
             return
-        if event["type"] == "metric":
-            row.figures |= {k: v for k, v in event["figures"].items() if k in _SHOWN}
+        if event["type"] == "metric":  # of what is shown, what is newer; which figures these are, progress says
+            row.figures |= {k: v for k, v in event["figures"].items() if k in row.figures or k in _AT_ONCE}
         elif event["type"] == "progress":
             row.pace.at(event["done"], event["total"], event["unit"])
-            row.figures |= {k: event[k] for k in _SHOWN if k in event}
+            numbers = {k: v for k, v in event.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+            row.figures |= {k: v for k, v in numbers.items() if k not in _NOT_SHOWN}
 
     def _end(self, event: dict[str, Any]) -> None:
         label = event["action"]
@@ -162,5 +164,5 @@ class LiveView:
                 Text(f"{took}  {'; '.join(row.reasons)}", "dim"),
             ]
         bar = ProgressBar(total=row.pace.total, completed=row.pace.done, width=24)
-        shown = "  ".join(f"{name} {number(value)}" for name, value in list(row.figures.items()))
+        shown = "  ".join(figure(name, value) for name, value in list(row.figures.items()))
         return [Text("     run", "cyan"), Text(row.label), bar, Text(f"{row.pace}  {took}  {shown}".rstrip())]

@@ -10,7 +10,8 @@ from typing import Any
 from tunekit.errors import RemoteError, UsageError
 from tunekit.hashing import sha256_bytes, sha256_file
 from tunekit.share.remote_folder import fault_of
-from tunekit.share.remote_place import SMALL, Item, Outcome, denied, unreachable
+from tunekit.share.remote_pieces import download, upload
+from tunekit.share.remote_place import SMALL, Item, Outcome, denied, halt_if, unreachable
 from tunekit.share.remote_pool import side_by_side
 
 _AT_ONCE = 16
@@ -25,6 +26,7 @@ class Bucket:
     """`url` as in `s3://bucket/prefix`."""
 
     writable = True
+    halted = False
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -59,6 +61,7 @@ class Bucket:
 
     def _get(self, item: Item) -> Outcome:
         path = self._path(item.name)
+        halt_if(self)
         try:
             if item.size <= _INLINE:
                 data = self._fs.cat_file(path, start=0, end=item.size + 1) if item.size else self._fs.cat_file(path)
@@ -68,6 +71,8 @@ class Bucket:
             there = int(self._fs.info(path)["size"])
             if there != item.size:  # not fetched at all: it may be of any size
                 return Outcome(item, fault_of(item, "", there))
+            if self._scheme in _LISTED:
+                return Outcome(item, fault_of(item, *download(self._fs, path, item.path, item.size, self._check)))
             self._fs.get_file(path, item.path)
         except Exception as e:
             if _absent(e):
@@ -76,13 +81,41 @@ class Bucket:
         os.chmod(item.path, 0o444)
         return Outcome(item, fault_of(item, sha256_file(item.path), os.stat(item.path).st_size))
 
+    def _check(self) -> None:
+        halt_if(self)
+
     def sizes(self, names: list[str]) -> dict[str, int]:
         if len(names) > _MANY and self._scheme in _LISTED:
-            return self._listed(names)
+            found = self._few(names) if self._scheme in ("s3", "s3a") else None
+            return self._listed(names) if found is None else found
         found = {}
         for outcome in side_by_side(self._size, [Item(name, "", 0, "") for name in names], _AT_ONCE * 2):
             if not outcome.lost:
                 found[outcome.item.name] = outcome.item.size
+        return found
+
+    def _few(self, names: list[str]) -> dict[str, int] | None:
+        """By listing all that is there, where that is not much against what is asked for; else None."""
+        wanted, found = set(names), {}
+        pages = max(len(names) // 100, 1)
+        for folder in sorted({name.rpartition("/")[0] for name in names}):
+            bucket, prefix, _ = self._fs.split_path(self._path(folder))
+            more: dict[str, str] = {}
+            while True:
+                try:
+                    page = self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix + "/", **more)
+                except Exception as e:
+                    raise self._named(e) from e
+                for one in page.get("Contents", []):
+                    name = f"{folder}/{one['Key'].rpartition('/')[2]}"
+                    if name in wanted:
+                        found[name] = int(one["Size"])
+                pages -= 1
+                if not page.get("IsTruncated"):
+                    break
+                if pages <= 0:
+                    return None
+                more = {"ContinuationToken": page["NextContinuationToken"]}
         return found
 
     def _listed(self, names: list[str]) -> dict[str, int]:
@@ -139,6 +172,9 @@ class Bucket:
                 if not fault:
                     self._write(item.name, data)
                 return Outcome(item, fault)
+            if self._scheme in ("s3", "s3a"):
+                wrong = lambda digest, size: fault_of(item, digest, size)  # noqa: E731
+                return Outcome(item, upload(self._fs, item.path, self._path(item.name), item.size, wrong))
             fault = fault_of(item, sha256_file(item.path), os.stat(item.path).st_size)
             if not fault:
                 self._carry(item)

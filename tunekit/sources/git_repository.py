@@ -205,7 +205,7 @@ class GitRepository:
             "git-unsupported": "use `https:` with an archive of it",
             "source-cache": f"delete {self.folder} and try again",
             "disk-full": "free space on the cache's disk",
-            "offline": "leave out --offline once; what was fetched is kept in the cache",
+            "offline": "leave out --offline (or --frozen) once; what was fetched is kept in the cache",
         }
         return SourceError(f"`{self.source}` {why}", slug=slug, hint=hints[slug])
 

@@ -112,5 +112,5 @@ def _named(locator: Locator) -> Iterator[None]:
 
 
 def _offline(source: str, why: str) -> SourceError:
-    hint = "leave out --offline once; what was fetched is kept in the cache"
+    hint = "leave out --offline (or --frozen) once; what was fetched is kept in the cache"
     return SourceError(f"`{source}` {why}, and the network is not to be used", slug="offline", hint=hint)

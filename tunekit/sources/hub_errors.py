@@ -127,7 +127,7 @@ def named(slug: str, why: str, source: str, kind: str, name: str, endpoint: str,
         ),
         "offline": (
             f"{file}`{source}` {why}, and the network is not to be used",
-            "leave out --offline and HF_HUB_OFFLINE once; what was fetched is kept in the cache",
+            "leave out --offline (or --frozen) and HF_HUB_OFFLINE once; what was fetched is kept in the cache",
         ),
     }
     message, hint = said[slug]

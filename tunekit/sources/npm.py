@@ -86,5 +86,5 @@ def _scope(name: str) -> str:
 
 
 def _offline(what: str) -> SourceError:
-    hint = "leave out --offline once; what was fetched is kept in the cache"
+    hint = "leave out --offline (or --frozen) once; what was fetched is kept in the cache"
     return SourceError(f"{what} is not on this machine", slug="offline", hint=hint)

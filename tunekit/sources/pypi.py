@@ -121,7 +121,7 @@ def _some(versions: list[Version]) -> str:
 
 def _not_there(what: str, offer: Offer, offline: bool) -> SourceError:
     if offline:
-        hint = "leave out --offline once; what was fetched is kept in the cache"
+        hint = "leave out --offline (or --frozen) once; what was fetched is kept in the cache"
         return SourceError(f"{what} is not on this machine", slug="offline", hint=hint)
     if offer.failed:
         place, why = offer.failed[0]

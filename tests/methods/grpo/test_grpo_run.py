@@ -158,3 +158,15 @@ def test_a_chat_template_makes_a_string_a_user_message(base: str, tmp_path: Path
     with pytest.raises(ActionError) as found:
         read_prompts([source._replace(path=str(tmp_path / "chat"))], [Share()], open_vocabulary(tmp_path))
     assert found.value.slug == "wrong-format" and "dataset:d has `chat` rows" in found.value.message
+
+
+def test_rewards_that_are_all_the_same(ask, pen):
+    """A warning after a few steps, and an end where nothing is learnt for long."""
+    from tunekit.errors import GateError
+    from tunekit.methods.grpo.run import run
+
+    request = ask(rewards=[{"fn": "rewards.py:same"}], max_steps=25, checkpoint_steps=50)
+    with pytest.raises(GateError, match="grad_norm is 0 at step 20") as found:
+        run(request, pen)
+    assert found.value.slug == "unhealthy" and "the same reward" in found.value.message
+    assert [w["slug"] for w in pen.of("warning")] == ["constant-reward", "dead-reward", "truncated-completions"]

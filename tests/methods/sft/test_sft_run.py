@@ -264,7 +264,7 @@ def test_bfloat16(case: Case, tmp_path: Path) -> None:
         ({"micro_batch_size": 3}, "batch-remainder"),
         ({"adapter": LORA | {"target_modules": ["q_proj", "v_prj"]}}, "no-target-modules"),
         ({"adapter": LORA | {"target_modules": ["lm_head"]}}, "trainer-refused"),
-        ({"learning_rate": 1e30, "max_grad_norm": 0}, "diverged"),
+        ({"learning_rate": 1e30, "max_grad_norm": 0, "health": "off"}, "diverged"),
     ],
 )
 def test_what_cannot_take_effect_is_an_error(case: Case, tmp_path: Path, change: dict[str, Any], slug: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tunekit.derive import Scope
 from tunekit.label import Label
@@ -18,6 +18,7 @@ class Distill(sft.Sft, frozen=True, kw_only=True):
     token, the divergence between the teacher's distribution and the student's, instead of the one right token.
     Not across vocabularies, and not where the teacher is no better than the rows: `sft` then costs half."""
 
+    PARALLEL: ClassVar[bool] = False
     method: Annotated[Literal["distill"], semantic("This method.")] = "distill"  # type: ignore[assignment]
     teacher: Annotated[
         str, semantic("Who is learnt from: `model:`, `run:` or `merge:` label, with the student's vocabulary.")

@@ -23,18 +23,21 @@ GKDTrainer, GKDConfig = experimental("gkd", "GKDTrainer", "GKDConfig")
 
 
 class _Divergence(GKDTrainer):
+    width: int  # logits that student and teacher have
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """TRL's own hands the models an attention mask only, and softens nothing: `temperature` is that of sampling
         there. A distribution over the whole vocabulary for each padding token would be the largest tensor of a step."""
+        width = self.width
         given = {name: value for name, value in inputs.items() if name != "labels"} | {"use_cache": False}
         kept_BT = inputs["labels"][:, 1:] != -100
         with torch.no_grad():
-            teacher_NV = self.teacher_model(**given).logits[:, :-1][kept_BT]
+            teacher_NV = self.teacher_model(**given).logits[:, :-1][kept_BT][:, :width].float()
         outputs = model(**given)
         loss = self.generalized_jsd_loss(
-            outputs.logits[:, :-1][kept_BT],
+            outputs.logits[:, :-1][kept_BT][:, :width].float(),
             teacher_NV,
             beta=self.beta,
             temperature=self.temperature,
@@ -51,6 +54,7 @@ class DistillTrainer(TokenLossTrainer, _Divergence):
     def __init__(
         self, feed: Feed | StreamFeed, evaluated: Documents | None, *, spec: Distill, teacher: Any, **kwargs: Any
     ) -> None:
+        self.width = same_width(kwargs["model"], teacher)
         super().__init__(feed, evaluated, teacher_model=teacher, **kwargs)
         self._own = (
             OwnCompletions(spec, kwargs["model"], kwargs["processing_class"], feed.collate) if spec.lmbda else None
@@ -63,6 +67,15 @@ class DistillTrainer(TokenLossTrainer, _Divergence):
             process, parts = self.accelerator.process_index, count()
             epoch_iterator = (own.replaced(batch, step, process, next(parts)) for batch in epoch_iterator)
         return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+
+def same_width(student: Any, teacher: Any) -> int:
+    """How many logits both have: models of a family pad one vocabulary to several sizes, and no token is beyond the
+    smaller one. TRL compares what the configurations say, so the teacher's then says what the student's does."""
+    ours, theirs = student.config.get_text_config(), teacher.config.get_text_config()
+    width = min(ours.vocab_size, theirs.vocab_size)
+    theirs.vocab_size = ours.vocab_size
+    return int(width)
 
 
 def gkd_settings(spec: Distill) -> dict[str, Any]:

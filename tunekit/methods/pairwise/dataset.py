@@ -5,6 +5,7 @@ Letters: B pairs, T tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +17,8 @@ from tunekit.engine.heldout import Side
 from tunekit.engine.pairs import Answers, pairs_of, warn_of_answers
 from tunekit.engine.rows import Tokens
 from tunekit.engine.weighing import COUNTS
-from tunekit.methods.pairwise.spec import PairRun, evals_of
+from tunekit.methods.evaluated import Evaluated, evals_of
+from tunekit.methods.pairwise.spec import PairRun
 from tunekit.methods.spec import DataItem, items_of
 from tunekit.protocol import Events
 
@@ -36,6 +38,7 @@ class Pairs(Dataset[Pair]):
     def __init__(self, tokens: Tokens, found: list[Answers]) -> None:
         self.tokens = tokens
         self._chosen, self._rejected = (np.concatenate([view.spans[side] for view in found]) for side in (0, 1))
+        self.rows = np.concatenate([view.rows for view in found])  # numbers in their datasets
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -43,6 +46,10 @@ class Pairs(Dataset[Pair]):
     def __getitem__(self, index: int) -> Pair:
         read = self.tokens.sequence
         return Pair(read(*self._chosen[index].tolist()), read(*self._rejected[index].tolist()))
+
+    def sequences(self, index: int) -> Pair:
+        """As `tunekit.engine.reference` scores them."""
+        return self[index]
 
     def map(self, *args: Any, **kwargs: Any) -> Pairs:
         """TRL makes tokens of texts by mapping its dataset: of these there is nothing left to make."""
@@ -89,34 +96,39 @@ def open_pairs(spec: PairRun, tokens: Tokens, events: Events) -> tuple[Pairs, Pa
 
     Raises ActionError: `row-too-long`, `no-labels`, `bad-tokens`.
     """
+
+    def answers(i: int, item: DataItem, side: Side | None) -> Answers:
+        cut = spec.sequence_len, spec.overlong
+        name = named(item, side)
+        return pairs_of(tokens, len(SIDES) * i, *cut, limit=item.limit, weight=item.weight, name=name, side=side)
+
+    trained, evaluated = views(spec, events, answers)
+    return Pairs(tokens, trained), Pairs(tokens, evaluated) if evaluated else None
+
+
+def views(
+    spec: Evaluated, events: Events, answers: Callable[[int, DataItem, Side | None], Answers]
+) -> tuple[list[Answers], list[Answers]]:
+    """What is trained on and what is evaluated, a view for each dataset; tells what became of every row. `answers`
+    reads the dataset that is the i-th of those that were made tokens, or one side of it."""
     items, evals = items_of(spec), evals_of(spec)
     sides = [Side(spec.val, evaluated) if spec.val else None for evaluated in (False, True)]
-    trained = [_answers(spec, tokens, i, item, sides[0]) for i, item in enumerate(items)]
-    evaluated = [_answers(spec, tokens, len(items) + i, item) for i, item in enumerate(evals)]
+    trained = [answers(i, item, sides[0]) for i, item in enumerate(items)]
+    evaluated = [answers(len(items) + i, item, None) for i, item in enumerate(evals)]
     held_out = []
     if spec.val:
         once = [msgspec.structs.replace(item, weight=1.0) for item in items]
-        held_out = [_answers(spec, tokens, i, item, sides[1]) for i, item in enumerate(once)]
+        held_out = [answers(i, item, sides[1]) for i, item in enumerate(once)]
     told = {"data": _ledger(items, trained), "eval_data": _ledger(evals, evaluated)}
     events.effective(ledger=told | ({"val": _ledger(items, held_out)} if held_out else {}))
     for item, view in zip([*items, *evals], trained + evaluated, strict=True):
         warn_of_answers(item.dataset, view, events)
-    return Pairs(tokens, trained), Pairs(tokens, evaluated + held_out) if evaluated + held_out else None
+    return trained, evaluated + held_out
 
 
-def _answers(spec: PairRun, tokens: Tokens, i: int, item: DataItem, side: Side | None = None) -> Answers:
-    """The pairs of the dataset that is the i-th of those that were made tokens."""
-    name = f"the held-out share of {item.dataset}" if side and side.evaluated else item.dataset
-    return pairs_of(
-        tokens,
-        len(SIDES) * i,
-        spec.sequence_len,
-        spec.overlong,
-        limit=item.limit,
-        weight=item.weight,
-        name=name,
-        side=side,
-    )
+def named(item: DataItem, side: Side | None) -> str:
+    """What errors call the rows."""
+    return f"the held-out share of {item.dataset}" if side and side.evaluated else item.dataset
 
 
 def _ledger(items: list[DataItem], found: list[Answers]) -> list[dict[str, Any]]:

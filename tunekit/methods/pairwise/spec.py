@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from tunekit.derive import Scope
+from tunekit.derive import Edge, Scope
 from tunekit.label import Label
 from tunekit.methods.evaluated import Evaluated, evals_of
-from tunekit.methods.spec import DataItem, data_fields, items_of, run_action, start_of, tokens_of
+from tunekit.methods.spec import data_fields, items_of, run_action, start_of, tokens_of
 from tunekit.spec import semantic
-
-__all__ = ["PairRun", "derive", "evals_of"]
 
 
 class PairRun(Evaluated, frozen=True, kw_only=True):
     """Rows of a prompt, a chosen and a rejected answer; a step is of `batch_size` pairs."""
 
+    PARALLEL: ClassVar[bool] = True
     batch_size: Annotated[int, semantic("Pairs per optimizer step, over all devices.", ge=1)] = 16
     sequence_len: Annotated[int, semantic("Longest prompt with its answer, in tokens.", ge=8)] = 1024
     overlong: Annotated[
@@ -25,12 +24,17 @@ class PairRun(Evaluated, frozen=True, kw_only=True):
             "prompt (counted in the ledger)."
         ),
     ] = "error"
-    eval_data: Annotated[list[str | DataItem], semantic("Pairs for the evaluation loss, accuracy and margin.")] = []
 
 
 def derive(label: Label, spec: PairRun, scope: Scope) -> None:
+    derive_inputs(label, spec, scope)
+
+
+def derive_inputs(label: Label, spec: PairRun, scope: Scope) -> dict[str, list[Edge]]:
+    """Adds the run's actions, and tells what it reads."""
     items, evals = items_of(spec), evals_of(spec)
     inputs, adapter, tokenizer = start_of(label, spec, scope)
     inputs["tokens"] = [tokens_of(label, items + evals, tokenizer, "data", scope, ("chosen", "rejected"))]
     fields = {"data": data_fields(items), "eval_data": data_fields(evals)}
     scope.add(run_action(label, spec, inputs, adapter, drop=("eval_data",), fields=fields))
+    return inputs

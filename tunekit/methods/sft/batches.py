@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from tunekit.engine.arguments import Batch
 from tunekit.engine.packing import Packing
+from tunekit.engine.parallel import rank
+from tunekit.engine.shares import EpochTeller, Shares, Shuffled, WithFiller, without_mark
 from tunekit.engine.shuffle import grouped_by_length
 from tunekit.methods.sft.dataset import Documents, sample_of
 from tunekit.methods.sft.spec import Sft
@@ -53,73 +56,55 @@ class Collator:
         )
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        examples, filler = without_mark(examples)
         batch: dict[str, Any] = self._collate(examples)
+        if filler:
+            batch["labels"].fill_(-100)
         if self.layout == "rows":
             del batch["attention_mask"]
             batch["labels"][batch["position_ids"] == 0] = -100
-        tokens = sum(len(example["input_ids"]) for example in examples)
+        tokens = 0 if filler else sum(len(example["input_ids"]) for example in examples)
         supervised = int((batch["labels"][:, 1:] != -100).sum())
         counts = Counts(tokens, supervised, batch["input_ids"].numel() - tokens)
         return {**batch, "counts": tuple(counts)}  # plain: Transformers rebuilds what it moves to a device
 
 
-class Order(Sampler[Any]):
-    """The order of an epoch, which a callback names before it begins: a function of lengths, seed and epoch, so that
-    a resumed run needs nothing but the number of steps that are behind it."""
-
-    name = "shuffled"
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self.epoch = 0
-
-    def figures(self) -> dict[str, float]:
-        """Of the whole order, for the record."""
-        return {}
-
-
-class PackedOrder(Order):
+class PackedOrder(Shuffled):
     """Sequences as the numbers of their documents."""
 
     name = "packed"
 
     def __init__(self, packing: Packing, seed: int) -> None:
-        super().__init__(seed)
+        super().__init__(len(packing), seed)
         self._packing = packing
 
     def figures(self) -> dict[str, float]:
         return {"sequences": len(self._packing), "fill": round(self._packing.fill, 6)}
 
-    def __len__(self) -> int:
-        return len(self._packing)
-
     def __iter__(self) -> Iterator[np.ndarray]:
         return self._packing.epoch(self._seed, self.epoch)
 
 
-class GroupedOrder(Order):
+class GroupedOrder(Shuffled):
     """Documents one by one; those of one optimizer step have about the same length."""
 
     name = "grouped"
 
     def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
-        super().__init__(seed)
+        super().__init__(len(lengths), seed)
         self._lengths = lengths
         self._batch_size = batch_size
-
-    def __len__(self) -> int:
-        return len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
         return iter(grouped_by_length(self._lengths, self._batch_size, self._seed, self.epoch).tolist())
 
 
 class Feed(NamedTuple):
-    """What a trainer reads: documents, in an order of ours or (None) shuffled by Transformers, collated."""
+    """What a trainer reads: documents in an order, collated."""
 
     documents: Documents
     collate: Collator
-    order: Order | None
+    order: Shuffled
 
     @property
     def dataset(self) -> Documents:
@@ -128,19 +113,19 @@ class Feed(NamedTuple):
 
     def callbacks(self) -> list[TrainerCallback]:
         """What the trainer must call for the order to be right."""
-        return [EpochTeller(self.order)] if self.order else []
+        return [EpochTeller(self.order)]
 
     def arguments(self) -> dict[str, Any]:
         """What the trainer's arguments need for it."""
         return {}
 
-    def loader(self, batch_size: int, pin_memory: bool) -> DataLoader[Any] | None:
-        """Batches in our order; None: in Transformers' own."""
-        if self.order is None:
-            return None
-        return DataLoader(
-            self.documents, batch_size, sampler=self.order, collate_fn=self.collate, pin_memory=pin_memory
-        )
+    def loader(self, batch: Batch, pin_memory: bool) -> DataLoader[Any]:
+        """What this process reads. Of several, each its own share: accelerate must not deal it out again."""
+        settings: dict[str, Any] = {"collate_fn": self.collate, "pin_memory": pin_memory}
+        if batch.world == 1:
+            return DataLoader(self.documents, batch.micro, sampler=self.order, **settings)
+        shares = Shares(self.order, batch.size, batch.micro, rank(), batch.world)
+        return DataLoader(WithFiller(self.documents), batch_sampler=shares, **settings)
 
     def sample(self) -> list[dict[str, Any]]:
         """A few sequences, for a check that costs little."""
@@ -154,28 +139,16 @@ class Feed(NamedTuple):
         """For the record."""
         return {
             "layout": self.collate.layout,
-            "order": self.order.name if self.order else "shuffled",
+            "order": self.order.name,
             "rows": len(self.documents),
-            **(self.order.figures() if self.order else {}),
+            **self.order.figures(),
         }
 
 
 def feed_of(spec: Sft, attn: str, documents: Documents) -> Feed:
-    order: Order | None = None
+    order: Shuffled = Shuffled(len(documents), spec.seed)
     if spec.packing:
         order = PackedOrder(Packing(documents.lengths, spec.sequence_len), spec.seed)
     elif spec.group_by_length:
         order = GroupedOrder(documents.lengths, spec.batch_size, spec.seed)
     return Feed(documents, Collator(documents.tokens.pad_token_id, layout_of(spec, attn)), order)
-
-
-class EpochTeller(TrainerCallback):
-    """Accelerate tells a sampler its epoch only under some of its own wrappers; this does always."""
-
-    def __init__(self, order: Order) -> None:
-        self._order = order
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._order.epoch = int(state.epoch or 0)

@@ -5,7 +5,7 @@ On `completion` rows with full weights: pretraining.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tunekit.derive import Edge, Scope
 from tunekit.label import Label
@@ -21,6 +21,7 @@ __all__ = ["Sft", "derive", "policy"]
 class Sft(Evaluated, frozen=True, kw_only=True):
     """Cross-entropy on the labelled tokens of `chat` or `completion` rows; trained by TRL's SFTTrainer."""
 
+    PARALLEL: ClassVar[bool] = True
     method: Annotated[Literal["sft"], semantic("This method.")] = "sft"
     sequence_len: Annotated[int, semantic("Longest sequence, in tokens.", ge=8)] = 1024
     overlong: Annotated[

@@ -11,11 +11,12 @@ import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from trl import SFTConfig, SFTTrainer
 
-from tunekit.engine.arguments import training_arguments
+from tunekit.engine.arguments import batch_in, training_arguments
 from tunekit.engine.liger import FusedLoss
 from tunekit.engine.loading import Loaded
 from tunekit.engine.loss import token_loss
 from tunekit.engine.resume import train_dir
+from tunekit.engine.shares import Shares
 from tunekit.errors import ActionError
 from tunekit.methods.sft.batches import Counts, Feed
 from tunekit.methods.sft.dataset import Documents
@@ -50,11 +51,9 @@ class TokenLossTrainer(SFTTrainer):
             self.add_callback(callback)
 
     def get_train_dataloader(self) -> Any:
-        """Without an order of ours: Transformers' own shuffle."""
-        loader = self._feed.loader(self.args.per_device_train_batch_size, self.args.dataloader_pin_memory)
-        if loader is None:
-            return super().get_train_dataloader()
-        return self.accelerator.prepare(loader)
+        """In our order; accelerate deals what we have not dealt to the processes."""
+        loader = self._feed.loader(batch_in(self.args), self.args.dataloader_pin_memory)
+        return loader if isinstance(loader.batch_sampler, Shares) else self.accelerator.prepare(loader)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The batches of a step, and how many labels they have to predict. Transformers counts only where it believes

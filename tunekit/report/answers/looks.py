@@ -40,10 +40,12 @@ class Drifted(Part):
 
 
 class Status(Part):
-    """`tunekit status`. `drift` changes no state: it is what the record and the lock say of the environment."""
+    """`tunekit status`. `remote`: targets that a remote has, and a build does not execute. `drift` changes no state: it
+    is what the record and the lock say of the environment."""
 
     schema: Literal["tunekit/status/1"]
     fresh: int
+    remote: int
     stale: int
     targets: list[Target]
     drift: list[Drifted]
@@ -170,6 +172,15 @@ class Diff(Part):
     environment: dict[str, list[Any]]
     metrics: dict[str, list[Any]]
     seconds: list[Number]
+
+
+class Report(Part):
+    """`tunekit report`: the page that was written, and its size in bytes."""
+
+    schema: Literal["tunekit/report/1"]
+    labels: list[str]
+    file: str
+    size: int
 
 
 class Package(Part):

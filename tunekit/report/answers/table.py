@@ -32,6 +32,7 @@ TABLE: dict[str, Any] = {
     "pull": sharing.Pull,
     "push": sharing.Push,
     "query": looks.Query,
+    "report": looks.Report,
     "show": looks.Show,
     "status": looks.Status,
     "trust": deeds.Trust,

@@ -12,7 +12,7 @@ from tunekit.report.look.visible import pieces_spaced, visible
 from tunekit.report.look.words import plural
 
 # Nothing may be loaded and nothing may run, whatever a row holds.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light dark; --trained: #b7ecc0; --straddling: #ffe08a; --special: #8a2be2; --line: #d0d0d8;
   --soft: #666; --removed: #ffd6d6; --added: #d3f5da; }
@@ -40,7 +40,7 @@ class Page(View):
         legend = " ".join(_piece(piece, text(piece[0])) for piece in Legend().pieces)
         self._write(
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{text(title)}</h1>\n"
             f"<p>{legend}</p>\n"

@@ -14,7 +14,7 @@ import numpy as np
 from tunekit.data.crew import side_by_side
 from tunekit.data.encoder import Encoder
 from tunekit.data.partcache import PartCache
-from tunekit.data.rowset import Dataset, open_dataset
+from tunekit.data.rowset import INDEX, Dataset, chunk_path, open_dataset
 from tunekit.data.speed import Speed
 from tunekit.data.template import ChatTemplate
 from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_tokens
@@ -37,6 +37,9 @@ def run(request: Request, events: Events) -> dict[str, str]:
     out = Path(request.out) / "main"
     (out / "parts").mkdir(parents=True)
     sources = request.inputs["data"]
+    if events.shelf:
+        for source in sources:
+            events.shelf.prove(source.digest, [INDEX])
     datasets = [open_dataset(source.path) for source in sources]
     work = _Work(request, events, out, sum(d.rows for d in datasets))
     items = []
@@ -48,7 +51,7 @@ def run(request: Request, events: Events) -> dict[str, str]:
         if refused:
             raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
         encoder = encoder_of(vocabulary, item)
-        items.append(_of(source, work.item, number, item, encoder, dataset))
+        items.append(_of(source, work.item, number, item, encoder, dataset, source.digest))
         told.append(encoder.template)
     warn_of_templates(vocabulary, told, events)
     write_tokens(out, Tokens(items, vocabulary.pad_id, vocabulary.eos_id, vocabulary.size))
@@ -94,8 +97,8 @@ class _Work:
         # A chunk that comes twice under the same settings is tokenized once.
         self._known: dict[tuple[str, bytes], PartLedger] = {}
 
-    def item(self, number: int, item: TokenItem, encoder: Encoder, dataset: Dataset) -> TokenSet:
-        """All parts of one dataset."""
+    def item(self, number: int, item: TokenItem, encoder: Encoder, dataset: Dataset, tree: str) -> TokenSet:
+        """All parts of one dataset, the artifact `tree`."""
         cache = PartCache(self._request, self._events, number)
         keys = [(chunk.digest, msgspec.json.encode(item)) for chunk in dataset.chunk_list]
         names = [chunk_name(digest, item.format) for digest, _ in keys]  # `auto`: the base says no form
@@ -113,6 +116,8 @@ class _Work:
 
         def make(i: int) -> _Made:
             directory = self._staging / f"{number}-{i}"
+            if self._events.shelf:
+                self._events.shelf.prove(tree, [chunk_path(dataset.chunk_list[i].digest)])
             ledger, copied = make_part(directory, dataset.own_chunk(i), encoder, firsts[i], earlier)
             output = cache.seal(directory, (directory / "tokens.arrow", ledger.digest))
             return _Made(ledger, output, copied, bool(encoder.template and encoder.template.read_clock))
