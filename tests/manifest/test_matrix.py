@@ -127,8 +127,8 @@ def test_a_mistake_that_all_points_have_is_said_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1e-4, "1e-4"), (2e-5, "2e-5"), (0.5, "0.5"), (1.0, "1"), (3e-4, "3e-4"), (0.001, "0.001"), (1e22, "1e22"),
-     (1234567.0, "1.234567e6"), (-0.5, "-0.5"), (100, "100"), (True, "true"), ("cosine", "cosine")],
+    [(1e-4, "1e-4"), (2e-5, "2e-5"), (0.5, "0.5"), (1.0, "1"), (0.001, "1e-3"), (0.01, "0.01"), (1e22, "1e22"),
+     (1234567.0, "1.234567e6"), (1234.5, "1234.5"), (-0.5, "-0.5"), (100, "100"), (True, "true"), ("cosine", "cosine")],
 )  # fmt: skip
 def test_written(value: Any, text: str) -> None:
     assert written(value) == text

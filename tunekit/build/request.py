@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.build import history
+from tunekit.build.extension import ROLE, kept_state
 from tunekit.build.fetching import PARTS
 from tunekit.errors import StoreError
 from tunekit.hashing import hex_of
@@ -40,12 +41,13 @@ class Requests:
         if action.source:
             spec |= _fetch_spec(planner, action.source, offline)
         folder = str(store.staging(node.key))
+        state = kept_state(planner, node)
         return Request(
             action=action.label,
             key=node.key,
             kind=action.kind,
             spec=spec,
-            inputs=self._inputs(node, folder),
+            inputs=self._inputs(node, folder) | ({ROLE: [state]} if state else {}),
             code=code,
             code_root=code_root,
             staging=folder + "/work",

@@ -42,11 +42,12 @@ def batches(tokens: Held, spans: np.ndarray, size: int, device: Any) -> Iterator
         yield {name: value.to(device) for name, value in batch.items()}
 
 
-class Listed(NamedTuple):
+class Listed:
     """Sequences in memory, (input_ids, labels) each. A span of all of one is (its number, 0, its length)."""
 
-    rows: list[tuple[np.ndarray, np.ndarray]]
-    pad_token_id: int = 0
+    def __init__(self, rows: list[tuple[np.ndarray, np.ndarray]], pad_token_id: int = 0) -> None:
+        self.rows = rows
+        self.pad_token_id = pad_token_id
 
     def sequence(self, chunk: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         ids, labels = self.rows[chunk]

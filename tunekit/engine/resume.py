@@ -18,7 +18,7 @@ from tunekit.engine.parallel import barrier
 from tunekit.protocol import Events
 
 MARKER = "tunekit-complete.json"
-_SETTINGS = "numeric-settings.json"
+SETTINGS = "numeric-settings.json"
 
 
 def train_dir(staging: str) -> Path:
@@ -34,7 +34,7 @@ def find_checkpoint(staging: str, settings: dict[str, Any], events: Events) -> P
     """
     root = train_dir(staging)
     root.mkdir(parents=True, exist_ok=True)
-    before = _read(root / _SETTINGS)
+    before = read_json(root / SETTINGS)
     if before is not None and before != settings:
         changed = sorted(k for k in before.keys() | settings.keys() if before.get(k) != settings.get(k))
         if any(root.glob("checkpoint-*")):
@@ -42,7 +42,7 @@ def find_checkpoint(staging: str, settings: dict[str, Any], events: Events) -> P
             events.warning("staging-discarded", f"started over, not resumed: {said}", fields=changed)
         shutil.rmtree(root)
         root.mkdir()
-    write_durably(root / _SETTINGS, settings)
+    write_durably(root / SETTINGS, settings)
     return _newest(root)
 
 
@@ -50,7 +50,7 @@ def last_checkpoint(staging: str) -> tuple[Path, dict[str, Any]] | None:
     """The newest whole checkpoint and the numeric settings that it was made under, whatever they are now: for a run
     that is ended there, since no step is taken that could mix the bits of two settings."""
     root = train_dir(staging)
-    newest, settings = _newest(root), _read(root / _SETTINGS)
+    newest, settings = _newest(root), read_json(root / SETTINGS)
     return (newest, settings) if newest and settings else None
 
 
@@ -71,7 +71,7 @@ def step_of(checkpoint: Path) -> int:
 
 def is_complete(directory: Path) -> bool:
     """Whether the marker is there and every file has the size it had when the marker was written."""
-    marker = _read(directory / MARKER)
+    marker = read_json(directory / MARKER)
     if marker is None:
         return False
     files = marker["files"]
@@ -97,7 +97,8 @@ def write_durably(path: Path, value: Any) -> None:
     _fsync(path.parent)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """None where it is missing or not JSON."""
     try:
         found: dict[str, Any] = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -119,4 +120,5 @@ class CheckpointMarker(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         barrier()  # each process writes its own share of an optimizer that is split, and its random state
         if state.is_world_process_zero:
-            mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+            last = {"last": True} if state.global_step >= state.max_steps else {}
+            mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", **last)

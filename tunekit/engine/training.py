@@ -12,6 +12,7 @@ from tunekit.engine import trackers
 from tunekit.engine.arguments import accumulated
 from tunekit.engine.callbacks import Reporter, metrics_of, peak_memory
 from tunekit.engine.effective import check_took_effect, dtypes_of, numeric_settings
+from tunekit.engine.extension import StateKeeper, adopt_state, is_last, keep_state
 from tunekit.engine.health import HealthWatch
 from tunekit.engine.loading import Loaded, keep_precision
 from tunekit.engine.optimizers import Maker, settle
@@ -52,7 +53,12 @@ def train(
         else:
             checkpoint = _checkpoint(spec, loaded, request, events)
             events.effective(resumed_from_step=step_of(checkpoint) if checkpoint else 0)
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if checkpoint and is_last(checkpoint):
+                _bring_to(trainer, checkpoint)
+            else:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if isinstance(spec, Evaluated) and spec.keep_state:
+                keep_state(request, numeric_settings(spec, loaded), trainer.state.global_step)
     except torch.OutOfMemoryError as e:
         raise ActionError(
             f"the device is out of memory: {e}",
@@ -75,9 +81,12 @@ def train(
 
 
 def _checkpoint(spec: Run, loaded: Loaded, request: Request, events: Events) -> Path | None:
-    """Looked for by the main process alone, since it removes what is broken."""
+    """Of staging, or the kept state of a shorter run. Looked for by the main process alone, since it removes what is
+    broken."""
+    if not is_main():
+        return from_main(None)
     settings = numeric_settings(spec, loaded)
-    return from_main(find_checkpoint(request.staging, settings, events) if is_main() else None)
+    return from_main(find_checkpoint(request.staging, settings, events) or adopt_state(request, settings, events))
 
 
 def _watched(
@@ -89,6 +98,8 @@ def _watched(
     trainer.add_callback(StrategyCheck(trainer, spec, events))
     if isinstance(spec, Evaluated) and spec.patience:
         trainer.add_callback(Patience(spec.patience, spec.min_delta, events))
+    if isinstance(spec, Evaluated) and spec.keep_state:
+        trainer.add_callback(StateKeeper(spec))
     vocabulary = int(getattr(loaded.base.config.get_text_config(), "vocab_size", 0) or 0)
     watch = HealthWatch(events, spec.method, spec.health, vocabulary)
     if not request.finish:  # then no step is taken, and what there is shall be kept
@@ -110,12 +121,7 @@ def _finish(trainer: Any, spec: Run, request: Request, events: Events) -> None:
             hint="train it without --finish; every `checkpoint_steps` steps it leaves a checkpoint",
         )
     checkpoint, settings = found
-    trainer.add_callback(_Stop())
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint))
-        raise AssertionError("a step was taken")
-    except _Finished:
-        pass
+    _bring_to(trainer, checkpoint)
     if trainer.args.eval_strategy != "no" and not _evaluated(trainer.state):
         trainer.evaluate()  # as after a last step: `best` may need it, and the loss at the end is told
     batch = accumulated(spec, settings["micro_batch_size"], settings["world_size"])
@@ -125,6 +131,16 @@ def _finish(trainer: Any, spec: Run, request: Request, events: Events) -> None:
         resumed_from_step=trainer.state.global_step,
         finished_early={"step": trainer.state.global_step, "of": trainer.state.max_steps},
     )
+
+
+def _bring_to(trainer: Any, checkpoint: Path) -> None:
+    """Everything as it was at a checkpoint, and no step."""
+    trainer.add_callback(_Stop())
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+        raise AssertionError("a step was taken")
+    except _Finished:
+        pass
 
 
 def _evaluated(state: TrainerState) -> bool:

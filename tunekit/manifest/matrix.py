@@ -140,8 +140,8 @@ def written(value: Any) -> str:
         return str(value).lower()
     if not isinstance(value, float):
         return str(value)
-    plain = f"{Decimal(repr(value)).normalize():f}"
-    if len(plain.lstrip("-")) <= 5:
-        return plain
-    digits, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
+    exact = Decimal(repr(value)).normalize()
+    if value == 0 or 0.01 <= abs(value) < 1e6:
+        return f"{exact:f}"
+    digits, _, exponent = f"{exact:e}".partition("e")
     return f"{digits}e{int(exponent)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from tunekit.methods.spec import DataItem, Run
-from tunekit.spec import PositiveInt, Share, semantic
+from tunekit.spec import PositiveInt, Share, operational, semantic
 
 
 class Evaluated(Run, frozen=True, kw_only=True):
@@ -22,6 +22,11 @@ class Evaluated(Run, frozen=True, kw_only=True):
     ] = None
     min_delta: Annotated[float, semantic("By how much a loss must be lower to count for `patience`.", ge=0)] = 0.0
 
+    keep_state: Annotated[
+        bool,
+        operational("Keep the trainer's state: the same run with more `max_steps` or `epochs` goes on from it."),
+    ] = False
+
     def checks(self) -> list[tuple[str, str, str]]:
         out = super().checks()
         evaluates = bool(self.eval_data or self.val)
@@ -35,6 +40,23 @@ class Evaluated(Run, frozen=True, kw_only=True):
             out.append(("patience", message, "say when and on what it is evaluated"))
         if self.min_delta and not self.patience:
             out.append(("min_delta", "`min_delta` is for `patience`, which is not set", "set it, or leave this out"))
+        return out + (self._state_faults(evaluates) if self.keep_state else [])
+
+    def _state_faults(self, evaluates: bool) -> list[tuple[str, str, str]]:
+        """What depends on how many steps there are, or happens at the last one only."""
+        out = []
+        if self.lr_scheduler not in ("constant", "constant_with_warmup") or self.warmup_ratio:
+            name = "warmup_ratio" if self.warmup_ratio else "lr_scheduler"
+            message = f"`keep_state`: with `{name}` every learning rate depends on how many steps there are"
+            hint = 'lr_scheduler = "constant", or "constant_with_warmup" with `warmup_steps`'
+            out.append(("keep_state", message, hint))
+        if evaluates and not self.eval_steps:
+            message = "`keep_state` needs `eval_steps`: a longer run would not evaluate where this one ends"
+            out.append(("keep_state", message, "say after how many steps it evaluates"))
+        for name, interval in {"logging_steps": self.logging_steps, "eval_steps": self.eval_steps}.items():
+            if self.max_steps and interval and self.max_steps % interval:
+                message = f"`keep_state`: max_steps {self.max_steps} is no multiple of {name} {interval}"
+                out.append(("keep_state", message, "a longer run would not log or evaluate where this one ends"))
         return out
 
 

@@ -13,12 +13,15 @@ from tunekit.engine.best import Best, BestKeeper, copy_weights
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import effective_settings
 from tunekit.engine.isolation import check_isolation
+from tunekit.engine.liger import SLUG as NOT_APPLIED
+from tunekit.engine.liger import FusedLoss, check_liger
 from tunekit.engine.loading import Loaded, load_run
 from tunekit.engine.resume import train_dir
 from tunekit.engine.rows import Tokens
 from tunekit.engine.saving import save_run
 from tunekit.engine.stream import Stream
 from tunekit.engine.training import train
+from tunekit.errors import ActionError
 from tunekit.methods.evaluated import evals_of
 from tunekit.methods.sft.batches import Counts, Feed, feed_of
 from tunekit.methods.sft.dataset import Documents, documents_of, ledger, views, warn_of_lengths
@@ -55,8 +58,11 @@ def train_sft(
     """A run by a spec (of a subclass, maybe) and a trainer (with another loss, maybe): what a method of a project or
     of another package is made of. `config`, `settings`: of the trainer's arguments, where it has more.
 
-    Raises ActionError `packing-not-honoured`, and with the slugs of loading, views, arguments, training and saving.
+    Raises ActionError `packing-not-honoured`, `kernel-not-applied`, and with the slugs of loading, views, arguments,
+    training and saving.
     """
+    if spec.loss_kernel == "liger":
+        check_liger()
     determinism = make_deterministic(spec.seed)
     trained, evaluated = _opened(spec, request, events)
     loaded = load_run(spec, request)
@@ -69,7 +75,13 @@ def train_sft(
     events.effective(**effective_settings(spec, loaded, determinism), batches=feed.described())
     if feed.collate.layout != "padded":
         check_isolation(loaded, feed.sample(), feed.collate, events)
+    if spec.loss_kernel == "liger":
+        trainer.fused = FusedLoss(loaded)
+        trainer.fused.check(loaded, feed.collate(feed.sample()), events)
     history = train(trainer, spec, loaded, request, events, drop=_RESTARTS)
+    if trainer.fused is not None and not trainer.fused.calls and not request.finish:
+        message = "the trainer has a loss of its own, which never asked Liger for one"
+        raise ActionError(message, slug=NOT_APPLIED, hint='use loss_kernel = "default"')
     events.effective(summary=_summary(trainer, history, keeper.best) | feed.ended(trainer.state.global_step, events))
     return outputs_of(spec, loaded, request, keeper.best, trainer.state.global_step)
 
@@ -105,6 +117,8 @@ def outputs_of(spec: Kept, loaded: Loaded, request: Request, best: Best | None, 
         else:
             copy_weights(best.path, out / "best")
             roles["best"] = "best"
+    if (out / "state").is_dir():
+        roles["state"] = "state"
     return roles | {"main": roles[spec.keep]}
 
 

@@ -35,6 +35,10 @@ class Sft(Evaluated, frozen=True, kw_only=True):
     padding_free: Annotated[
         bool, numeric("The rows of a forward pass as one sequence without padding; they do not see each other.")
     ] = False
+    loss_kernel: Annotated[
+        Literal["default", "liger"],
+        numeric("What computes head and loss; `liger`: its fused kernel, on a GPU. Not applied is an error."),
+    ] = "default"
     group_by_length: Annotated[bool, semantic("Rows of about one length in a step, so that padding is short.")] = False
     streaming: Annotated[
         bool, semantic("Rows become tokens while the model trains (docs/streaming.md); needs `max_steps`.")
@@ -49,6 +53,8 @@ class Sft(Evaluated, frozen=True, kw_only=True):
         if len(taken := [name for name, on in ways.items() if on]) > 1:
             message = f"`{'` and `'.join(taken)}` are ways to the same end: take one"
             out.append((taken[1], message, "packing leaves the least padding; group_by_length works with every model"))
+        if self.loss_kernel != "default" and self.method not in ("sft", "pretrain"):
+            out.append(("loss_kernel", f"`{self.method}` has a loss of its own", "leave it out"))
         return out + (self._stream_faults() if self.streaming else self._stream_settings())
 
     def _stream_settings(self) -> list[tuple[str, str, str]]:
@@ -65,6 +71,8 @@ class Sft(Evaluated, frozen=True, kw_only=True):
         if self.val:
             message = "`val` of a stream: which rows it will have is not known"
             out.append(("val", message, "`eval_data` may be any dataset; `split` cuts one off"))
+        if self.keep_state:
+            out.append(("keep_state", "a stream's state is not kept", "leave it out"))
         if self.overlong == "error":
             message = "a stream would find a row that is too long only after days: say what is done with such rows"
             out.append(("overlong", message, '`overlong = "split"`, "truncate" or "drop"'))

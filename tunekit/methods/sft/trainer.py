@@ -12,6 +12,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from trl import SFTConfig, SFTTrainer
 
 from tunekit.engine.arguments import batch_in, training_arguments
+from tunekit.engine.liger import FusedLoss
 from tunekit.engine.loading import Loaded
 from tunekit.engine.loss import token_loss
 from tunekit.engine.resume import train_dir
@@ -45,6 +46,7 @@ class TokenLossTrainer(SFTTrainer):
         self._feed = feed
         self._evaluated = evaluated
         self._counts = NONE
+        self.fused: FusedLoss | None = None
         for callback in feed.callbacks():
             self.add_callback(callback)
 
@@ -69,6 +71,8 @@ class TokenLossTrainer(SFTTrainer):
         self._counts = Counts(*(a + b for a, b in zip(self._counts, counts, strict=True)))
         # The count that a checkpoint carries. Transformers' own takes every pad token for padding, an EOS too.
         self.state.num_input_tokens_seen += counts.tokens
+        if self.fused is not None and model.training:
+            return self.fused.sum(model, inputs) / num_items_in_batch * self.accelerator.num_processes
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
