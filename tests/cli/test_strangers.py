@@ -29,6 +29,7 @@ CALLS = {
     "inspect": ["dataset:plain"],
     "diff": ["dataset:plain"],
     "report": ["dataset:plain", "-o", "report.html"],
+    "generate": ["model:m", "--prompt", "hi"],
     "export": ["dataset:plain", "--to", "exported"],
     "lock": [],
     "promote": ["dataset:plain"],

@@ -118,7 +118,7 @@ CALLS = [
 
 
 # What needs more than a project is decoded with its type by the tests of its verb.
-ELSEWHERE = {"publish": "tests/sources/test_publish.py"}
+ELSEWHERE = {"publish": "tests/sources/test_publish.py", "generate": "tests/e2e/test_watching.py"}
 
 
 def test_every_verb_prints_what_its_schema_says(built, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ VERBS = {
     "inspect": ("inspect", "the rows of a dataset, and which of their tokens are trained"),
     "diff": ("diff", "what differs between two results"),
     "report": ("report", "results as one page: curves, settings, samples, provenance"),
+    "generate": ("generate", "text from a run, a merge or a model"),
     "export": ("export", "write a result as real files, with a model card"),
     "bundle": ("bundle", "a project and its results in one archive, and back"),
     "publish": ("publish", "upload a result to a Hugging Face hub"),

@@ -181,6 +181,19 @@ class Report(Part):
     size: int
 
 
+class Generate(Part):
+    """`tunekit generate`: one completion. `prompt`: text, or messages; `row`: of the file, or the turn. `finished`: it
+    ended by itself, not at --max-tokens."""
+
+    schema: Literal["tunekit/generate/1"]
+    label: str
+    row: int
+    prompt: str | list[dict[str, str]]
+    completion: str
+    tokens: int
+    finished: bool
+
+
 class Package(Part):
     """`installed` is null where it is not."""
 

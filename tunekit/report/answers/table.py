@@ -20,6 +20,7 @@ TABLE: dict[str, Any] = {
     "env": looks.Env,
     "export": deeds.Export,
     "gc": deeds.Gc,
+    "generate": looks.Generate,
     "graph": looks.Graph,
     "inspect": looks.Inspect,
     "lock": deeds.Lock,
