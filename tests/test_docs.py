@@ -9,7 +9,7 @@ from tunekit.cli.main import VERBS
 from tunekit.templates import TEMPLATES
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _TEST = re.compile(r"\btests/[\w./-]*\w")

@@ -22,6 +22,7 @@ FLOORS = [
     ("health", 0), ("completion", 0),
     ("spec", 1), ("derive", 1), ("forms", 1), ("templates", 1),
     ("methods.*.spec", 2), ("steps.*.spec", 2), ("methods.spec", 2),
+    ("methods.evaluated", 2), ("methods.judging", 2), ("methods.optimizers", 2), ("methods.schedule", 2),
     ("kinds", 3),
     ("manifest", 4), ("graph", 4), ("lockfile", 4),
     # what a source says, and whether its files are there: part of reading a declaration

@@ -7,7 +7,7 @@ import typing
 import pytest
 
 from tunekit.data.formats.choose import _NORMALISERS
-from tunekit.forms import ACCEPTS, FORMATS, FORMS, fields_faults, form_of, refusal
+from tunekit.forms import ACCEPTS, CONSUMERS, FORMATS, FORMS, Reads, fields_faults, form_of, refusal
 from tunekit.steps.dataset.spec import Format
 
 
@@ -56,3 +56,8 @@ def test_who_takes_what():
     assert refused.slug == "wrong-format" and "dataset:a has `preference` rows; loss needs `chat`" in refused.message
     assert "[dataset.a]" in refused.hint and '"alpaca"' in refused.hint
     assert refusal("generation", "dataset:a", "ground_truth") is None
+    assert {CONSUMERS[reads] for reads in typing.get_args(Reads)} == ACCEPTS.keys() - {
+        "generation",
+        "pretraining",
+        "choosing",
+    }

@@ -24,11 +24,13 @@ class Edge(NamedTuple):
 
 class Policy(NamedTuple):
     """What a model role stands for: full weights, maybe an adapter on top, and where the tokenizer came from
-    (weights carry a copy of it; tokens depend on the original, so that training again re-tokenizes nothing)."""
+    (weights carry a copy of it; tokens depend on the original, so that training again re-tokenizes nothing).
+    `judges`: what it says of a text instead of writing one (`a reward`); no model role takes such a thing."""
 
     base: Edge
     tokenizer: Edge
     adapter: Edge | None = None
+    judges: str = ""
 
 
 class Action(NamedTuple):

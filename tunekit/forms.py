@@ -31,6 +31,7 @@ FORMS = {
     "unpaired": ("prompt", "completion", "label", "tools"),
     "stepwise": ("prompt", "completions", "labels"),
     "ground_truth": ("prompt", "ground_truth", "remaining_turns"),
+    "choices": ("prompt", "choices", "answer"),
     "tokens": ("input_ids", "labels"),
     "rows": (),
 }
@@ -66,6 +67,7 @@ FORMATS = {
         {"turns": ("first", "last", "all"), "thinking": ("keep", "drop")},
         messages=True,
     ),
+    "choices": Format("choices", ("prompt", "choices", "answer")),
     "tokens": Format("tokens", ("input_ids", "labels", "attention_mask")),
     "rows": Format("rows", ()),
 }
@@ -73,8 +75,16 @@ FORMATS = {
 # Which forms a consumer can read. One line for each, and the only place that says so.
 ACCEPTS = {
     "loss": ("chat", "completion", "segments", "tokens"),  # the tokens of `run.sft` and of an eval without a scorer
+    "pretraining": ("completion", "tokens"),  # `run.pretrain`, unless an item says `train_on`
     "generation": ("prompt", "ground_truth"),  # `run.grpo`, rewards, and an eval with a scorer
+    "pairs": ("preference",),  # `run.dpo` and its kin, reward models
+    "verdicts": ("unpaired",),  # `run.kto`
+    "steps": ("stepwise",),  # process reward models
+    "choosing": ("choices",),  # an eval with `measure = "choices"`
 }
+# What may be read of a row, and who reads it: one text, one of the answers of a pair, an answer or steps with verdicts.
+Reads = Literal["loss", "chosen", "rejected", "verdict", "steps"]
+CONSUMERS = {"loss": "loss", "chosen": "pairs", "rejected": "pairs", "verdict": "verdicts", "steps": "steps"}
 
 
 class Refusal(NamedTuple):

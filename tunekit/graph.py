@@ -14,7 +14,8 @@ class Graph(NamedTuple):
     declared target → label of the action that makes it. `default`: what is built without a label. `versions`:
     kind → version of its room. `sources`, `code` and `files`: what is read from outside → labels that read it.
     `gated`: labels with bounds. `pass_env`: variables that the project asks for. `recipes`: settings of the recipes in
-    use. `profiles`: name → interpreter of the environments beside the one that tunekit runs in.
+    use. `profiles`: name → interpreter of the environments beside the one that tunekit runs in. `groups`: label of a
+    table with a matrix → labels of its points.
 
     All but `actions` is known without decoding any action (a cached graph decodes those that are asked for).
     """
@@ -31,6 +32,7 @@ class Graph(NamedTuple):
     pass_env: list[str]
     recipes: dict[str, dict[str, Any]]
     profiles: dict[str, str]
+    groups: dict[str, list[str]]
 
     @classmethod
     def of(cls, actions: dict[str, Action], targets: dict[str, str], versions: dict[str, int]) -> Graph:
@@ -46,7 +48,7 @@ class Graph(NamedTuple):
                     readers.setdefault(name, []).append(label)
         links = {label: needs_of(action) for label, action in actions.items()}
         gated = [label for label, action in actions.items() if action.gates]
-        return cls(actions, links, targets, [], versions, sources, code, files, gated, [], {}, {})
+        return cls(actions, links, targets, [], versions, sources, code, files, gated, [], {}, {}, {})
 
     def needs(self, label: str) -> list[str]:
         """Labels that must come first."""

@@ -23,7 +23,8 @@ class Kind(NamedTuple):
     that are free when it starts, at least one. `outputs`: what may stand after `@` in its label. `in_place`: nothing
     runs, its result is read where it lies and is in no store. `file`: the project's file whose `run` it is.
     `tolerance`: by how much a figure of its summary may differ where bits are not promised, as on CUDA
-    (`tunekit.build.agreement`)."""
+    (`tunekit.build.agreement`). `proves`: input roles of which it may read little: it proves what it reads itself
+    (`Shelf.prove`)."""
 
     name: str
     room: str
@@ -37,6 +38,7 @@ class Kind(NamedTuple):
     in_place: bool = False
     file: str = ""
     tolerance: float = 0.0
+    proves: tuple[str, ...] = ()
 
     def spec(self) -> Any:
         """The room's spec module."""
@@ -64,6 +66,15 @@ METHODS = {
     k.name: k
     for k in (
         Kind("run.sft", _M + "sft", "Sft", 2, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.pretrain", _M + "pretrain", "Pretrain", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.distill", _M + "distill", "Distill", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.dpo", _M + "dpo", "Dpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.ipo", _M + "ipo", "Ipo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.kto", _M + "kto", "Kto", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.orpo", _M + "orpo", "Orpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.simpo", _M + "simpo", "Simpo", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.reward", _M + "reward", "RewardModel", 1, "torch", outputs=("last", "best"), tolerance=0.02),
+        Kind("run.prm", _M + "prm", "Prm", 1, "torch", outputs=("last", "best"), tolerance=0.02),
         Kind("run.grpo", _M + "grpo", "Grpo", 1, "torch", outputs=("last",), tolerance=0.1),
     )
 }
@@ -73,7 +84,8 @@ STEPS = {
         Kind("fetch", _S + "fetch", "Fetch", 1),
         Kind("dequantize", _S + "dequantize", "Dequantize", 1, "torch"),
         Kind("files", _S + "files", "Files", 1, in_place=True),
-        Kind("tokens", _S + "tokens", "Tokens", 3, parts=("data",), spreads=True),
+        Kind("tokens", _S + "tokens", "Tokens", 3, parts=("data",), spreads=True, proves=("data",)),
+        Kind("reference", _S + "reference", "Reference", 1, "torch"),
         Kind("rewards", _S + "rewards", "RewardCheck", 1),
     )
 }

@@ -9,7 +9,7 @@ worker, and must not be able to answer for other settings than its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -44,6 +44,11 @@ class Shelf(Protocol):
 
     def open(self, output: str) -> Part | None:
         """The artifact of a digest, if all of it is there."""
+        ...
+
+    def prove(self, tree: str, paths: Iterable[str]) -> None:
+        """Before files of an input are read: see whether they still are what their names say. Raises ActionError
+        `corrupt-input`."""
         ...
 
     def hashed(self, file: Path, digest: str) -> None:

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from bisect import bisect_right
+from functools import cache
 from typing import Any, NamedTuple
 
 from tunekit.label import came_from
@@ -31,6 +32,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "error": {"slug": str, "message": str, "hint": str},
     "done": {"outputs": dict},
 }
+_UNFIT = "\0unfit"
 HELD_BACK = ("start", "progress", "effective", "gate")
 
 
@@ -103,19 +105,44 @@ class Request(NamedTuple):
         return cls(**body)
 
 
+def blank_of(home: str | os.PathLike[str], pid: int) -> str:
+    """Where a process that printed nothing leaves its empty log, in the build's own folder."""
+    return f"{home}/blank-{pid}"
+
+
+def event_of(line: bytes) -> dict[str, Any] | None:
+    """A line of a worker as an event; None for what is none. What JSON does not have, though Python's parser takes it
+    (NaN, half a character), is left out of it, and `misformed` says so."""
+    try:
+        event = _decoder().decode(line)
+    except (ValueError, RecursionError) as e:
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        if isinstance(event, dict) and "type" in event:
+            event = {"type": event["type"], _UNFIT: str(e)}
+    return event if isinstance(event, dict) and "type" in event else None
+
+
+@cache
+def _decoder() -> Any:
+    import msgspec  # the plan reads this module, too
+
+    return msgspec.json.Decoder()
+
+
 def misformed(event: dict[str, Any]) -> str:
-    """Why an event cannot be one of ours; "" if it can. Numbers that JSON does not have make no record."""
+    """Why an event (of `event_of`) cannot be one of ours; "" if it can."""
     fields = _FIELDS.get(event["type"]) if isinstance(event["type"], str) else None
     if fields is None:
         return f"there is no event {event['type']!r}"
+    if _UNFIT in event:
+        return f"a `{event['type']}` event is no JSON: {event[_UNFIT]}"
     for name, type_ in fields.items():
         value = event.get(name)
         if name not in event or not isinstance(value, type_) or (isinstance(value, bool) and type_ in (int, _NUMBER)):
             return f"`{name}` of a `{event['type']}` event is {value!r}"
-    try:
-        json.dumps(event, allow_nan=False)
-    except (ValueError, RecursionError) as e:
-        return f"a `{event['type']}` event: {e}"
     return ""
 
 

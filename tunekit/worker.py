@@ -12,6 +12,7 @@ an action started comes to the nursery as an orphan (PR_SET_CHILD_SUBREAPER), an
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from tunekit import diskspace, variables
 from tunekit.errors import ActionError, TunekitError
 from tunekit.kinds import kind_of
 from tunekit.lifeline import adopt_orphans, die_with, end_children
-from tunekit.protocol import Events, Request
+from tunekit.protocol import Events, Request, blank_of
 from tunekit.store.artifacts import view
 from tunekit.store.proof import Proof
 from tunekit.store.shelf import StoreShelf
@@ -38,6 +40,8 @@ PRELOAD = {
     "light": ("pyarrow", "tunekit.steps.dataset.run", "tunekit.steps.tokens.run"),
     "torch": ("torch", "transformers", "peft", "trl.trainer.sft_trainer", "trl.trainer.grpo_trainer"),
 }
+
+_BEGAN = time.time_ns()  # no later than the build's first action
 
 
 def nursery(channel: socket.socket, group: str) -> None:
@@ -117,15 +121,15 @@ def child(request: Request, fd: int) -> int:
     """Run one action, in the build's own folder at first. Its log takes stdout and stderr; what the controller learns
     goes through the events."""
     folder = Path(request.staging).parent
-    events = Events(request.action, fd, StoreShelf(Store(Path(request.store))))
+    events = Events(request.action, fd, StoreShelf(Store(Path(request.store)), _BEGAN))
     try:
-        marks = Path.cwd() / "proven"
+        marks, blank = Path.cwd() / "proven", blank_of(Path.cwd(), os.getpid())
         folder.mkdir(exist_ok=True)
         _log_into(folder / "log.txt")
         _environment(request, folder)
         events.emit("start", pid=os.getpid())
         outputs = _run(request, events, marks)
-        _leave(folder)
+        _leave(folder, blank)
     except Exception as e:
         error = _named(e, request)
         if error.slug == "disk-full":
@@ -146,14 +150,14 @@ def _log_into(path: Path) -> None:
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
 
 
-def _leave(folder: Path) -> None:
+def _leave(folder: Path, blank: str) -> None:
     """Remove the staging folder if nothing was printed and no state is left to continue from; else it stays until the
-    result is published."""
+    result is published. The empty log is left to the controller, which makes the record of it: a file less to make."""
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(OSError):
         if not os.stat(folder / "log.txt").st_size:
-            os.unlink(folder / "log.txt")
+            os.rename(folder / "log.txt", blank)
             os.rmdir(folder)
 
 
@@ -193,6 +197,10 @@ def _environment(request: Request, folder: Path) -> None:
     os.chdir(request.staging)
     sys.dont_write_bytecode = True  # user code is imported from a view of the store, which nobody writes to
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    if kind_of(request.kind).preload == "light":
+        # Rows are many small objects without cycles: to look for some after every 700 new ones is a tenth of the work.
+        gc.freeze()
+        gc.set_threshold(100_000, 10, 10)
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(request.resources["cpus"])
@@ -205,12 +213,13 @@ def _run(request: Request, events: Events, marks: Path) -> dict[str, str]:
     store = Store(Path(request.store))
     assert events.shelf is not None
     # files where they lie are in no store
-    trees = [found.digest for inputs in request.inputs.values() for found in inputs if not found.reading]
-    for tree in trees:
+    stored = [(role, found.digest) for role, inputs in request.inputs.items() for found in inputs if not found.reading]
+    for _, tree in stored:
         view(store, tree)
-    proof = Proof(store, trees, marks)
+    own = kind_of(request.kind).proves
+    proof = Proof(store, [tree for role, tree in stored if role not in own], marks, _BEGAN)
     try:
-        produced = _room(request, events)
+        produced = _rooms(request, events)
     except Exception:
         proof.end()  # whatever went wrong, it may have been this
         raise
@@ -237,6 +246,16 @@ def _room(request: Request, events: Events) -> dict[str, str]:
         return run_file(kind.file, request, events)
     produced: dict[str, str] = importlib.import_module(kind.room + ".run").run(request, events)
     return produced
+
+
+def _rooms(request: Request, events: Events) -> dict[str, str]:
+    """The same by as many processes as the action asks for."""
+    processes = request.spec.get("processes", 1)
+    if processes == 1:
+        return _room(request, events)
+    from tunekit.engine.launch import launch
+
+    return launch(_room, processes, request, events)
 
 
 def main(argv: list[str]) -> None:

@@ -48,7 +48,8 @@ class TestSchema:
         sft = body["$defs"]["Sft"]
         assert {"recipe", "method", "learning_rate", "gates"} <= set(sft["properties"])
         assert sft["additionalProperties"] is False
-        assert sft["anyOf"] == [{"required": ["recipe"]}, {"required": ["method", "model", "data"]}]
+        matrix = [{"required": ["matrix"]}]
+        assert sft["anyOf"] == [{"required": ["recipe"]}, {"required": ["method", "model", "data"]}, *matrix]
 
     def test_every_reference_resolves(self):
         body = manifest_schema()

@@ -120,6 +120,18 @@ class TestStatus:
         assert "1 more outside [project] default" in call(fresh, "status").out
         assert "outside" not in call(fresh, "status", "dataset:b").out
 
+    def test_the_remote_is_asked_as_a_plan_asks_it(self, built, fresh, call, monkeypatch, tmp_path):
+        """What another machine pushed is not stale in CI."""
+        monkeypatch.setenv("TUNEKIT_REMOTE", str(tmp_path / "remote"))
+        assert call(fresh, "build", "--trust", "--offline").code == 0 and call(fresh, "push").code == 0
+        monkeypatch.setenv("TUNEKIT_STORE", str(tmp_path / "other"))
+        body = call(fresh, "status", "--check", "--json").json
+        assert (body["fresh"], body["remote"], body["stale"]) == (0, 2, 0)
+        assert {t["state"] for t in body["targets"]} == {"remote"}
+        said = call(fresh, "status", "--check")
+        assert said.code == 0 and said.out.startswith("0 fresh, 2 at the remote\n"), said
+        assert call(fresh, "status", "--check", "--offline").code == 4
+
     def test_drift(self, copied, call):
         packages = '[environment.default.packages]\nmsgspec = "0.0.1"\n'
         (copied / "tunekit.lock").write_text(f'version = 1\n[environment.default]\npython = "3.11.1"\n{packages}')

@@ -85,21 +85,29 @@ def write_tokenizer(directory: Path) -> Path:
 
 def make_tokens(directory: Path, *items: list[list[tuple[list[int], list[bool]]]]) -> str:
     """A token artifact; an item is a list of parts, a part a list of rows (ids, labelled)."""
+    return encoded_tokens(directory, [("loss", [[Encoded(*row) for row in rows] for rows in item]) for item in items])
+
+
+def encoded_tokens(directory: Path, items: list[tuple[str, list[list[Encoded]]]]) -> str:
+    """A token artifact; an item is what is read of its rows and a list of parts. As the room of tokens, it leaves rows
+    without a label out."""
     (directory / "parts").mkdir(parents=True)
     sets = []
-    for item in items:
+    for reads, item in items:
         parts, first = [], 0
         for rows in item:
+            numbers = [i for i, row in enumerate(rows) if reads == "loss" or any(row.labelled)]
+            kept = [rows[i] for i in numbers]
             file = directory / "new.arrow"
-            write_part(file, table_of([Encoded(ids, labelled) for ids, labelled in rows]), np.arange(len(rows)))
+            write_part(file, table_of(kept, any(row.verdicts for row in rows)), np.array(numbers, np.int64))
             digest = sha256_file(file)
             place_part(directory, digest, file)
             file.unlink()
-            parts.append(TokenPart(digest, first, len(rows), sum(len(ids) for ids, _ in rows)))
+            parts.append(TokenPart(digest, first, len(kept), sum(len(row.input_ids) for row in kept)))
             first += len(rows)
         flat = [row for rows in item for row in rows]
-        total, labelled = sum(len(i) for i, _ in flat), sum(sum(flags) for _, flags in flat)
-        sets.append(TokenSet(directory, "completion", "all", len(flat), total, labelled, parts, {}))
+        total, labelled = sum(len(row.input_ids) for row in flat), sum(sum(row.labelled) for row in flat)
+        sets.append(TokenSet(directory, "completion", "all", len(flat), total, labelled, parts, {}, reads))
     write_tokens(directory, Tokens(sets, 0, 1, 259))
     return str(directory)
 

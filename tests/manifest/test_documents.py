@@ -92,6 +92,7 @@ def test_a_spec_survives_toml(spec, tmp_path):
         "data": ["dataset:a"],
         "inputs": ["run:x"],
         "rewards": [{"fn": "r.py:f"}],
+        "teacher": "model:t",
         "method": None,
     }
     least = {n: required[n] for n, i in fields_of(spec).items() if i.required}

@@ -35,7 +35,7 @@ OTHER: dict[str, Any] = {
     "tokenizer.source": "path:other.jsonl", "tokenizer.data": ["dataset:chat"], "tokenizer.chat_template": "{{ x }}",
     "model.source": "path:other.jsonl", "model.tokenizer": "", "merge.inputs": ["run:sft"],
     "run.model": "run:full", "run:grpo.model": "run:sft@best", "run.data": ["dataset:mixed"],
-    "run.adapter": Adapter(r=5), "run.packages": ["acme"],
+    "run.adapter": Adapter(r=5), "run.train_parameters": ["lm_head.*"], "run.packages": ["acme"],
     "run.files": ["other.jsonl"], "run.eval_data": ["dataset:chat"], "run.rewards": [Reward(fn="rewards.py:short")],
     "eval.model": "run:full", "eval.data": ["dataset:mixed"], "eval.scorer": "rewards.py:short",
 }  # fmt: skip
@@ -132,8 +132,10 @@ def test_every_field_is_in_the_key_or_is_not(sample):
 # Fields that mean nothing for that target: a mapped dataset has no second source, a loss has no scorer's limits.
 OUT_OF_PLACE = {
     ("eval:score", "sequence_len"), ("dataset:mixed", "source"), ("dataset:made", "from"), ("dataset:chat", "from"),
+    ("eval:loss", "measure"), ("eval:score", "measure"),  # whose rows are none to choose from (test_eval_measure.py)
     ("tokenizer:words", "source"), ("eval:loss", "scorer"), ("run:full", "model"),  # (that would be itself)
     ("run:sft", "streaming"), ("run:full", "streaming"),  # they have no `max_steps`; run:stream is the one to ask
+    ("run:sft", "train_parameters"), ("run:grpo", "train_parameters"),  # they have an adapter
 }  # fmt: skip
 # What a target tells about itself beyond its bytes: the policy and tokenizer behind a model role.
 PASSED_ON = {

@@ -33,28 +33,8 @@ def extra(completions, level):
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Input:
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.set_num_threads(1)
-    directory = tmp_path_factory.mktemp("base")
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(["<pad>", "<eos>", *letters])}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<pad>", "<eos>"])
-    tokenizer.save(str(directory / "tokenizer.json"))
-    named = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": "<eos>"}
-    (directory / "tokenizer_config.json").write_text(json.dumps(named))
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0, eos_token_id=1, bos_token_id=None,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(directory)
-    return Input(str(directory), "sha256:" + "1" * 64, "model", "model:tiny")
+def base(byte_model: str) -> Input:
+    return Input(byte_model, "sha256:" + "1" * 64, "model", "model:tiny")
 
 
 def scored(request: Request, events: Events) -> dict[str, str]:

@@ -327,3 +327,49 @@ def test_bytes_are_the_same_in_another_process(room, dataset, chatml, chat_rows,
     assert (there / "tokens.json").read_bytes() == (here / "tokens.json").read_bytes()
     assert {p.name for p in (there / "parts").iterdir()} == {p.name for p in (here / "parts").iterdir()}
     assert len(open_dataset(data.path).chunk_list) == 2
+
+
+def _pair(i: int) -> dict:
+    answers = {"chosen": f"it is {i}", "rejected": f"it is {i + 1}"}
+    return {"prompt": [{"role": "user", "content": f"what is {i}"}]} | {
+        name: [{"role": "assistant", "content": text}] for name, text in answers.items()
+    }
+
+
+def test_a_pair_is_two_items_and_its_parts_are_shared(room, dataset, chatml, no_encoding):
+    spec = {"items": [{"format": "preference", "reads": reads} for reads in ("chosen", "rejected")]}
+    rows = [_pair(i) for i in range(20)]
+    data = dataset(rows, "preference", 8)
+    bases = [BASE[0], "sha256:" + "c" * 64]
+    ran = room(run, spec, {"data": [data, data], "tokenizer": [chatml]}, bases)
+    chosen, rejected = open_tokens(ran.main).items
+    assert (chosen.reads, rejected.reads) == ("chosen", "rejected")
+    assert list(chosen.row_numbers()) == list(rejected.row_numbers()) == list(range(20))
+    for item in (chosen, rejected):
+        encoded = Encoder(open_vocabulary(chatml.path), "preference", reads=item.reads).encode(rows)
+        assert list(item.rows()) == [(e.input_ids, e.labelled) for e in encoded]
+    assert [i["reads"] for i in ran.said.effective()["items"]] == ["chosen", "rejected"]
+    no_encoding()
+    assert files_of(room(run, spec, {"data": [data, data], "tokenizer": [chatml]}, bases)) == files_of(ran)
+
+
+def test_verdicts_are_kept_beside_the_tokens_and_copied_with_their_rows(room, dataset, chatml):
+    rows = [
+        {"prompt": f"what is {i}", "completions": ["it is", f"{i}"], "labels": [True, i % 2 == 0]} for i in range(12)
+    ]
+    spec = {"items": [{"format": "stepwise", "reads": "steps"}]}
+    first = room(run, spec, {"data": [dataset(rows, "stepwise", 5)], "tokenizer": [chatml]}, BASE)
+    verdicts = [v for _, t in open_tokens(first.main).items[0].tables() for v in t.column("verdicts").to_pylist()]
+    assert verdicts == [[True, i % 2 == 0] for i in range(12)]
+    edited = [*rows[1:4], {"prompt": "what", "completions": ["it"], "labels": [False]}, *rows[4:]]
+    inputs = {"data": [dataset(edited, "stepwise", 6)], "tokenizer": [chatml]}
+    again = room(run, spec, inputs, BASE, first)
+    assert sum(e["copied"] for e in again.parts()) == 11 and files_of(again) == files_of(room(run, spec, inputs))
+
+
+def test_rows_are_read_by_whom_they_are_for(room, dataset, chatml):
+    data = dataset([{"prompt": "what", "completion": "it", "label": True}], "unpaired")
+    for reads, words in (("loss", "loss needs `chat`"), ("chosen", "pairs needs `preference`")):
+        with pytest.raises(ActionError, match=words) as found:
+            room(run, {"items": [{"format": "auto", "reads": reads}]}, {"data": [data], "tokenizer": [chatml]})
+        assert found.value.slug == "wrong-format"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ from tunekit.errors import ActionError, StoreError
 from tunekit.hashing import hex_of
 from tunekit.store import artifacts, proof
 from tunekit.store.proof import Proof
+from tunekit.store.shelf import StoreShelf
 from tunekit.store.store import Store
 
 
@@ -76,3 +78,22 @@ def test_what_is_copied_out_is_looked_at(store, tmp_path):
     with pytest.raises(StoreError) as failed:
         artifacts.copy_out(store, tree, tmp_path / "bad")
     assert failed.value.slug == "corrupt" and len(list((store.root / "quarantine").iterdir())) == 1
+
+
+def test_what_this_build_has_sealed_is_not_looked_at_again(store, tmp_path):
+    old = sealed(store, tmp_path, 5000)
+    time.sleep(0.02)  # the clock of files is coarse
+    began = time.time_ns()
+    time.sleep(0.02)
+    new = sealed(store, tmp_path, 6000)
+    assert {*Proof(store, [old, new], tmp_path / "marks", began)._objects.values()} == {5000}
+
+
+def test_a_room_proves_what_it_reads(store, tmp_path):
+    tree = sealed(store, tmp_path, 5000, 6000)
+    digest = rot(store, tree, 1)
+    shelf = StoreShelf(store)
+    shelf.prove(tree, ["0", "there is no such file"])
+    with pytest.raises(ActionError) as failed:
+        shelf.prove(tree, ["0", "1"])
+    assert failed.value.slug == "corrupt-input" and not store.object(digest).exists()

@@ -405,3 +405,32 @@ def test_opening(tmp_path, monkeypatch):
     monkeypatch.delenv("TUNEKIT_STORE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_root() == tmp_path / "tunekit"
+
+
+def test_a_record_takes_an_empty_file_that_is_there(store):
+    store.record(KEY).parent.mkdir()
+    blank = store.tmp / "blank"
+    blank.touch()
+    inode = blank.stat().st_ino
+    records.add(store, record(KEY, "a", TREE), "", str(blank))
+    (found,) = records.attempts(store, KEY)
+    path = store.record(KEY)
+    assert found == records.lookup(store, KEY)
+    assert (path.stat().st_ino, path.stat().st_nlink, path.stat().st_mode & 0o777) == (inode, 2, 0o444)
+    assert not blank.exists()
+
+
+@pytest.mark.parametrize("how", ["gone", "written", "linked", "symlink"])
+def test_a_blank_that_is_not_ours_alone_is_left_alone(store, how):
+    blank, other = store.tmp / "blank", store.tmp / "other"
+    other.touch()
+    if how == "written":
+        blank.write_text("printed late")
+    elif how == "linked":
+        blank.hardlink_to(other)
+    elif how == "symlink":
+        blank.symlink_to(other)
+    records.add(store, record(KEY, "a", TREE), "", str(blank))
+    assert records.lookup(store, KEY)["attempt"] == "a"
+    assert other.read_text() == ""
+    assert how != "written" or blank.read_text() == "printed late"

@@ -76,7 +76,10 @@ class Builder:
         self._changed = True  # what runs, since it was last asked what may start
         self.order: list[str] = []
         self.frontier = Frontier([], planner.graph.needs)
-        self.requests = Requests(planner)
+        self._late: set[str] = set()  # that the remote turned out to have as the build went on
+        self._refused = False  # a result did not arrive
+        self.requests = Requests(planner, self.records)
+        self.history = history.Pen(self.root)
         self.fetching = Fetching(planner, listener)
         self._gated = set(planner.graph.gated)
         self.links: dict[str, str] | None = None  # set when everything asked for is there
@@ -93,22 +96,28 @@ class Builder:
             raise LockError("; ".join(dict.fromkeys(missing)), slug="unlocked", hint="tunekit lock")
         self._check_trust(nodes)
         links.register(self.root, self.store)  # from here on gc knows whose results these are
-        if self.planner.elsewhere is not None:
-            nodes = self.fetching.all(self.labels)
-            self._check_trust(nodes)  # of what did not arrive, too
-        total = sum(n.run for n in nodes.values())
-        if self.options.audit and total:
+        if self.options.audit and any(n.run for n in nodes.values()):
             audit.check()
-        self.listen({"type": "plan", "total": total, "fresh": len(nodes) - total, "order": self._steps(nodes)})
+        self._selector.register(self.fetching.fd, selectors.EVENT_READ, self.fetching.take)
+        planned: set[str] = set()  # to run
         try:
-            for node in nodes.values():
-                if node.run:  # the slow imports begin while light actions run
-                    self._nurseries.of(node.action.kind)
-            self._loop()
+            while True:
+                planned |= {label for label, n in nodes.items() if n.run}
+                told = {"total": len(planned), "fresh": len(nodes) - len(planned), "order": self._steps(nodes)}
+                self.listen({"type": "plan", **told})
+                for node in nodes.values():
+                    if node.run:  # the slow imports begin while light actions run
+                        self._nurseries.of(node.action.kind)
+                self._refused = False
+                self._loop()
+                if not self._refused or self._given_up:
+                    break
+                nodes = self.planner.plan(self.labels)  # what did not arrive is made, from what may have to be fetched
+                self._check_trust(nodes)
         finally:
             self._close()
         self._finish()
-        fresh = len(nodes) - total + self.found
+        fresh = len(nodes) - len(planned) + self.found
         return Result(self.executed, self.failed, fresh, self.records, list(self.fetching.fetched))
 
     @cached_property
@@ -140,15 +149,27 @@ class Builder:
 
     def _loop(self) -> None:
         graph, nodes = self.planner.graph, self.planner.nodes
-        self.frontier = Frontier([label for label in self.order if nodes[label].run], graph.needs)
+        fetched = [label for label in self.order if nodes[label].fetch]
+        self.frontier = Frontier(
+            [label for label in self.order if nodes[label].run or nodes[label].fetch],
+            lambda label: [] if nodes[label].fetch else graph.needs(label),
+        )
+        for label in (*fetched, *self.failed):
+            self.frontier.started(label)
+        if self.planner.elsewhere is not None:
+            self.fetching.adopt_known({label: nodes[label] for label in self.order})
+            self.planner.mark(self.order, self.labels)
+        if fetched:
+            self.fetching.begin(fetched, self._on_fetched)
+        self._changed = True
         for label in self.order:
-            if not nodes[label].run:
+            if not (nodes[label].run or nodes[label].fetch):
                 self._judge(label)
-        while self.frontier or self.running:
+        while (not self._given_up and (self.frontier or self.fetching.busy)) or self.running:
             if self._changed or self._waiting:
                 self._changed = False
                 self._start_ready()
-            if not self.running:
+            if not (self.running or self.fetching.busy):
                 if self.frontier.waits(self._waiting):
                     time.sleep(0.2)  # another build holds the lease of all that could run
                     continue
@@ -159,11 +180,28 @@ class Builder:
                 self._looked = time.monotonic()
                 self._nurseries.look_after()
 
+    @property
+    def _given_up(self) -> bool:
+        """Something failed, and nothing more is to start."""
+        return bool(self.failed) and not self.options.keep_going
+
+    def _on_fetched(self, label: str, here: bool) -> None:
+        """A result came, or did not: then it is made, and its users wait for the next round."""
+        self._changed = True
+        if not here:
+            self._refused = True
+        elif label in self._late:
+            self._hit(label, self.planner.nodes[label], "fetched")
+        else:
+            self._judge(label)
+            if label not in self.failed:
+                self.frontier.ended(label)
+
     def _start_ready(self) -> None:
         """Start what may start and has room."""
         kept = []
         while (label := self.frontier.pop()) is not None:
-            if self.failed and not self.options.keep_going:
+            if self._given_up:
                 self.frontier.clear()
                 return
             if self._full():
@@ -200,9 +238,14 @@ class Builder:
         if node.state == FRESH and node.present:
             self._hit(label, node, "cut off" if before and before[1] == node.key else "found")
             return True
-        if self.fetching.now(label):
-            self._hit(label, self.planner.nodes[label], "fetched")
+        if node.key in self.fetching.keys:
+            return False  # on its way, for another label of this build
+        if self.fetching.is_there(label):
+            self._late.add(label)
+            self.fetching.begin([label], self._on_fetched)
             return True
+        if self.fetching.begin_parts(node, self._look_again):
+            return False
         if any(a.node.key == node.key for a in self.running.values()):
             return False  # the same work under another label of this build
         lease = leases.acquire(self.store, node.key)
@@ -244,6 +287,9 @@ class Builder:
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._on_events(label, running))
         reasons = ["finished early, from its last checkpoint"] if finish else [str(r) for r in node.reasons]
         self.listen({"type": "begin", "action": label, "key": node.key, "reasons": reasons, "log": attempt.folder})
+
+    def _look_again(self) -> None:
+        self._changed = True
 
     # -- what comes back -----------------------------------------------------------------------
 
@@ -293,16 +339,16 @@ class Builder:
             self.listen({**warning, "action": attempt.node.action.label})
 
     def _publish(self, label: str, attempt: Attempt, record: dict[str, Any]) -> None:
-        selected = records.add(self.store, record, attempt.parts_list())
+        selected = records.add(self.store, record, attempt.parts_list(), self._nurseries.blank(attempt.running))
         try:
             found = outcome(self.planner, record, selected)
         except LockError as e:
             attempt.clear()
-            history.append(self.root, label, record, "attempt")  # gc keeps it: it may be promoted
+            self.history.append(label, record, "attempt")  # gc keeps it: it may be promoted
             self._end(label, e)
             return
-        if found.record is not record:
-            history.append(self.root, label, record, "attempt")
+        if found.record["attempt"] != record["attempt"]:
+            self.history.append(label, record, "attempt")
         selected, (slug, message) = found
         if slug:
             self.listen({"type": "warning", "action": label, "slug": slug, "message": message})
@@ -314,7 +360,7 @@ class Builder:
         self.planner.forced.discard(label)
         attempt.clear()
         self.planner.remember(node)
-        history.append(self.root, label, selected, "built")
+        self.history.append(label, selected, "built")
         self.executed.append(label)
         self._release(label)
         self._done(label, selected, "built")
@@ -324,7 +370,7 @@ class Builder:
         node.run = False
         self.found += 1
         if record and how != "fetched":  # which is in the history since it came
-            history.append(self.root, label, record, how)
+            self.history.append(label, record, how)
         self._done(label, record, how)
 
     def _done(self, label: str, record: dict[str, Any], how: str) -> None:
@@ -377,6 +423,7 @@ class Builder:
                 self._fail(label, GateError(f"{label}: {receipt}", hint=hint))
 
     def _close(self) -> None:
+        self.fetching.close()
         self._nurseries.listen()
         stop([attempt.running for attempt in self.running.values()], grace=1.0)
         self._nurseries.close()
@@ -385,3 +432,4 @@ class Builder:
             attempt.lease.release()
         self._selector.close()
         self._announcer.close()
+        self.history.close()

@@ -18,7 +18,7 @@ import tunekit
 from tunekit import lifeline, variables
 from tunekit.build.audit import Trace, command
 from tunekit.errors import ActionError
-from tunekit.protocol import Request
+from tunekit.protocol import Request, event_of
 
 PATIENCE = 10.0  # seconds that a nursery has to end what its actions left behind
 
@@ -41,11 +41,8 @@ class Running:
         *lines, self._buffer = self._buffer.split(b"\n")
         found = []
         for line in lines:
-            try:
-                event = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(event, dict) and "type" in event:
+            event = event_of(line)
+            if event is not None:
                 found.append(event)
         return found, not data
 

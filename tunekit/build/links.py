@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from tunekit.label import parse_label
+from tunekit.manifest.find import own_folder
 from tunekit.plan.planner import Planner
 from tunekit.store.store import Store
 
@@ -30,6 +31,7 @@ def point(root: Path, planner: Planner, labels: list[str]) -> dict[str, str]:
             if os.readlink(link) == target:
                 continue
         except OSError:
+            own_folder(root)
             link.parent.mkdir(parents=True, exist_ok=True)
             if link.is_dir() and not link.is_symlink():
                 shutil.rmtree(link)  # somebody's copy in the place of the link

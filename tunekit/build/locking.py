@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from tunekit import pickled
 from tunekit.build import environment
 from tunekit.build.drift import DEFAULT
 from tunekit.build.lockdiff import RecipeChange, recipe_changes
-from tunekit.errors import LockError, SourceError
+from tunekit.errors import LockError, SourceError, TunekitError
 from tunekit.graph import Graph
 from tunekit.inside import in_project
 from tunekit.label import parse_label
-from tunekit.lockfile import Environment, Lock, RecipeBlock, SourceBlock, load_lock, recipe_of, save_lock
+from tunekit.lockfile import Environment, Lock, RecipeBlock, SourceBlock, edit_lock, load_lock, recipe_of
 from tunekit.plan.inputs import Inputs
 from tunekit.plan.project import LOCK
 from tunekit.sources.deliver import Progress, no_progress
@@ -39,8 +39,13 @@ def _refuse_pickles(block: SourceBlock) -> None:
         raise SourceError(pickled.message(f"`{block.source}`", found), slug=pickled.SLUG, hint=pickled.HINT)
 
 
-def missing(graph: Graph, lock: Lock) -> list[str]:
-    return [s for s in locked_sources(graph) if s not in lock.sources]
+def missing(graph: Graph, lock: Lock, labels: Iterable[str] | None = None) -> list[str]:
+    """Sources without a pin: of the whole project, or those that these labels are made from."""
+    lacking = [s for s in locked_sources(graph) if s not in lock.sources]
+    if labels is None or not lacking:
+        return lacking
+    needed = set(graph.closure(labels))
+    return [s for s in lacking if not needed.isdisjoint(graph.sources[s])]
 
 
 def recipes_of(graph: Graph) -> dict[str, RecipeBlock]:
@@ -85,44 +90,78 @@ def _declared(label: str, graph: Graph) -> bool:
     return parsed is not None and str(parsed._replace(output="")) in graph.actions
 
 
-def wants_update(graph: Graph, lock: Lock) -> bool:
-    """Whether a build has something to lock: a source, a profile or a recipe that the lock does not have as it is.
-    What nothing names any more can wait for `tunekit lock`."""
+def wants_update(graph: Graph, lock: Lock, labels: list[str]) -> bool:
+    """Whether a build of these labels has something to lock: a source, a profile or a recipe that the lock does not
+    have as it is. What nothing names any more can wait for `tunekit lock`."""
     changed = [c for c in recipe_changes(lock.recipes, recipes_of(graph)) if c.new]
-    return bool(missing(graph, lock) or changed or graph.profiles.keys() - lock.environments.keys())
+    return bool(missing(graph, lock, labels) or changed or graph.profiles.keys() - lock.environments.keys())
+
+
+class Locked(NamedTuple):
+    """The lock as it is now; `failed`: sources that could not be pinned, and why."""
+
+    lock: Lock
+    failed: dict[str, TunekitError]
 
 
 def update(
     root: Path, graph: Graph, inputs: Inputs, store: Store, *, offline: bool, say: Callable[[str], None],
     upgrade: tuple[str, ...] = (), overrides: list[str] | None = None, watch: Watch = _unwatched,
-) -> Lock:  # fmt: skip
+    labels: list[str] | None = None,
+) -> Locked:  # fmt: skip
     """Pin what is new (and `upgrade`), drop what is gone, keep the rest; write the lock if its bytes change. Recipes
-    that `overrides` bring are not written: they are of one call. `watch` gives what one source says how far it is."""
+    that `overrides` bring are not written: they are of one call. `watch` gives what one source says how far it is.
+    `labels`: pin only what these are made from. A source that cannot be pinned keeps no other from it."""
+    before = load_lock(root / LOCK)
+    environments = _environments(root, graph, inputs, before, anew=bool(upgrade))
+    wanted = {*missing(graph, before, labels), *upgrade}
+    pinned: dict[str, SourceBlock] = {}
+    failed: dict[str, TunekitError] = {}
+    for source in [s for s in locked_sources(graph) if s in wanted]:
+        say(f"locking {source}")
+        try:
+            with watch() as progress:
+                pinned[source] = _pin(source, root, graph, store, offline=offline, progress=progress, say=say)
+        except TunekitError as e:
+            failed[source] = e
+
+    def change(lock: Lock) -> Lock:
+        """What others wrote meanwhile stays."""
+        return lock._replace(
+            sources={s: b for s in locked_sources(graph) if (b := pinned.get(s) or lock.sources.get(s))},
+            environments=environments,
+            recipes=lock.recipes if overrides else recipes_of(graph),
+            results=[r for r in lock.results if _declared(r.label, graph)],
+        )
+
+    for difference in recipe_changes(before.recipes, change(before).recipes):
+        say(f"locking {difference}")
+    return Locked(edit_lock(root / LOCK, change)[0], failed)
+
+
+def refuse(failed: dict[str, TunekitError], say: Callable[[str], None]) -> NoReturn:
+    """Say each, and raise the last: what could be pinned is in the lock."""
+    *others, last = failed.values()
+    for error in others:
+        say(error.render())
+    raise last
+
+
+def _pin(
+    source: str, root: Path, graph: Graph, store: Store, *, offline: bool, progress: Progress,
+    say: Callable[[str], None],
+) -> SourceBlock:  # fmt: skip
     from tunekit.sources.registry import resolve
 
-    lock = load_lock(root / LOCK)
-    sources: dict[str, SourceBlock] = {}
-    for source in locked_sources(graph):
-        if source in lock.sources and source not in upgrade:
-            sources[source] = lock.sources[source]
-            continue
-        say(f"locking {source}")
-        with watch() as progress:
-            sources[source] = resolve(
-                source, root=root, cache=store.root / "archives", offline=offline, progress=progress, warn=say
-            )
-        if any(label.startswith("model:") for label in graph.sources[source]):
-            _refuse_pickles(sources[source])
-    changed = lock._replace(
-        sources=sources,
-        environments=_environments(root, graph, inputs, lock, anew=bool(upgrade)),
-        recipes=lock.recipes if overrides else recipes_of(graph),
-        results=[r for r in lock.results if _declared(r.label, graph)],
-    )
-    for change in recipe_changes(lock.recipes, changed.recipes):
-        say(f"locking {change}")
-    save_lock(changed, root / LOCK)
-    return changed
+    found = resolve(source, root=root, cache=store.root / "archives", offline=offline, progress=progress, warn=say)
+    if any(label.startswith("model:") for label in graph.sources[source]):
+        _refuse_pickles(found)
+    return found
+
+
+def here(inputs: Inputs) -> Environment:
+    """The profile `default`, as it is installed now."""
+    return Environment(environment.python(), environment.packages(inputs))
 
 
 def _environments(root: Path, graph: Graph, inputs: Inputs, lock: Lock, *, anew: bool) -> dict[str, Environment]:
@@ -134,7 +173,7 @@ def _environments(root: Path, graph: Graph, inputs: Inputs, lock: Lock, *, anew:
         if old is not None and not anew:
             found[name] = old
         elif name == DEFAULT:
-            found[name] = Environment(environment.python(), environment.packages(inputs))
+            found[name] = here(inputs)
         elif (now := environment.at(root, path) or old) is not None:
             found[name] = now
         else:

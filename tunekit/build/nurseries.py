@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tunekit.build.executor import Nursery
+from tunekit.build.executor import Nursery, Running
 from tunekit.kinds import kind_of
+from tunekit.protocol import blank_of
 from tunekit.store.store import Store
 
 
@@ -25,6 +26,10 @@ class Nurseries:
         """A folder for what libraries cache during this build; it goes with it."""
         self._folder.mkdir(exist_ok=True)
         return self._folder
+
+    def blank(self, running: Running) -> str:
+        """An empty file, if the action has left one."""
+        return blank_of(self._folder, running.pid)
 
     def of(self, kind: str) -> Nursery:
         """The one that runs actions of a kind; its imports begin when it is first asked for."""

@@ -26,7 +26,7 @@ def outcome(planner: Planner, made: dict[str, Any], selected: dict[str, Any]) ->
     promoted = planner.results.promoted(made["key"])
     if promoted is not None:
         return _held_to(planner, made, promoted)
-    if not _present(planner, selected):
+    if selected["attempt"] != name and not _present(planner, selected):  # its own bytes were sealed just now
         records.select(planner.store, made)  # the first result's objects are lost, and these are other bytes
         return Outcome(
             made, ("other-bytes", f"its result was lost, and it came out differently: attempt {name} counts now")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from tunekit.store import artifacts, records
 class Requests:
     """Makes the requests of one build."""
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Planner, made: Mapping[str, dict[str, Any]]) -> None:
+        """`made`: records of this build, by label."""
         self.planner = planner
+        self._made = made
         self._snapshots: dict[tuple[str, ...], tuple[dict[str, dict[str, str]], str]] = {}
 
     def make(
@@ -42,7 +45,7 @@ class Requests:
             key=node.key,
             kind=action.kind,
             spec=spec,
-            inputs=_inputs(planner, node, folder),
+            inputs=self._inputs(node, folder),
             code=code,
             code_root=code_root,
             staging=folder + "/work",
@@ -54,7 +57,7 @@ class Requests:
             finish=finish,
             bases=bases,
             watch=watch_folder(planner.inputs.root, action.label, node.key),
-            previous=(_previous(planner, action.label) or _from_elsewhere(folder)) if bases else "",
+            previous=(self._previous(action.label) or _from_elsewhere(folder)) if bases else "",
         )
 
     def _snapshot(self, node: Node, keep: Callable[[str], None]) -> tuple[dict[str, dict[str, str]], str]:
@@ -71,6 +74,53 @@ class Requests:
                 self._snapshots[asked] = code, base
         return self._snapshots[asked]
 
+    def _inputs(self, node: Node, folder: str) -> dict[str, list[Input]]:
+        planner = self.planner
+        out: dict[str, list[Input]] = {}
+        for role, edges in node.action.inputs.items():
+            found = []
+            for i, edge in enumerate(edges):
+                source = planner.nodes[edge.action]
+                assert source.outputs is not None
+                digest = source.outputs[edge.output or "main"]
+                if source.in_place:
+                    from tunekit.build.in_place import files_in_place
+
+                    found.append(files_in_place(planner, source, digest, Path(folder, "files", f"{role}-{i}")))
+                    continue
+                path = str(planner.store.view(digest))  # the worker makes it
+                origins = self._origins(source) if source.action.kind == "dataset" else []
+                found.append(Input(path, digest, source.action.kind, edge.action, origins=origins))
+            out[role] = found
+        return out
+
+    def _origins(self, dataset: Node) -> list[list[Any]]:
+        """Where the record of a dataset says that its rows came from. A hint for errors, in no key."""
+        record = self._made.get(dataset.label)
+        if record is None and dataset.key:
+            record = self.planner.results.record(dataset.key)
+        found = record["effective"].get("origins", []) if record else []
+        return found if isinstance(found, list) else []
+
+    def _previous(self, label: str) -> str:
+        """The list of parts that the label's last result is made of, if its record and the list are still there."""
+        record = self.planner.previous(label) or self._told(label)
+        return records.parts_list(self.planner.store, record) if record else ""
+
+    def _told(self, label: str) -> dict[str, Any] | None:
+        """What the history says that the last result is: of a bundle just opened, and after `tunekit clean`. Not of the
+        same key: that is a result which was lost, and what is left of its parts is found without."""
+        line = self._history.of(label)
+        if line is None or line["key"] == self.planner.nodes[label].key:
+            return None
+        found = records.attempts(self.planner.store, line["key"])
+        return next((r for r in found if r["attempt"] == line["attempt"]), None)
+
+    @cached_property
+    def _history(self) -> history.Newest:
+        """As it was before this build: of what that executes, the planner knows the last result."""
+        return history.Newest(self.planner.inputs.root)
+
 
 def watch_folder(root: Path, label: str, key: str) -> str:
     """`.tunekit/watch/<kind>/<name>/<key>`, where a worker may write for people to look at; it is not made here.
@@ -81,49 +131,6 @@ def watch_folder(root: Path, label: str, key: str) -> str:
         if folder.is_symlink():
             raise StoreError(f"{folder} is a link", slug="bad-watch", hint="remove it: trackers write there")
     return str(path)
-
-
-def _inputs(planner: Planner, node: Node, folder: str) -> dict[str, list[Input]]:
-    store = planner.store
-    out: dict[str, list[Input]] = {}
-    for role, edges in node.action.inputs.items():
-        found = []
-        for i, edge in enumerate(edges):
-            source = planner.nodes[edge.action]
-            assert source.outputs is not None
-            digest = source.outputs[edge.output or "main"]
-            if source.in_place:
-                from tunekit.build.in_place import files_in_place
-
-                found.append(files_in_place(planner, source, digest, Path(folder, "files", f"{role}-{i}")))
-                continue
-            path = str(store.view(digest))  # the worker makes it
-            origins = _origins(planner, source) if source.action.kind == "dataset" else []
-            found.append(Input(path, digest, source.action.kind, edge.action, origins=origins))
-        out[role] = found
-    return out
-
-
-def _origins(planner: Planner, dataset: Node) -> list[list[Any]]:
-    """Where the record of a dataset says that its rows came from. A hint for errors, in no key."""
-    record = planner.results.record(dataset.key) if dataset.key else None
-    found = record["effective"].get("origins", []) if record else []
-    return found if isinstance(found, list) else []
-
-
-def _previous(planner: Planner, label: str) -> str:
-    """The list of parts that the label's last result is made of, if its record and the list are still there."""
-    record = planner.previous(label) or _told(planner, label)
-    return records.parts_list(planner.store, record) if record else ""
-
-
-def _told(planner: Planner, label: str) -> dict[str, Any] | None:
-    """What the history says that the last result is: of a bundle just opened, and after `tunekit clean`. Not of the
-    same key: that is a result which was lost, and what is left of its parts is found without."""
-    line = history.last(planner.inputs.root, label)
-    if line is None or line["key"] == planner.nodes[label].key:
-        return None
-    return next((r for r in records.attempts(planner.store, line["key"]) if r["attempt"] == line["attempt"]), None)
 
 
 def _from_elsewhere(folder: str) -> str:

@@ -86,7 +86,7 @@ def _run(args: argparse.Namespace, summary: Summary | None) -> int:
 
     planner = open_planner(root, store, args.overrides, keep=not args.dry_run)
     labels = wanted(planner, args.labels)
-    planner = _locked(planner, args, root, store)
+    planner, lost = _locked(planner, labels, args, root, store)
     planner.forced = set(wanted(planner, args.force)) if args.force else set()
     _share(planner, args)
     finish = _finishing(planner, labels, args.finish) if args.finish else frozenset()
@@ -99,7 +99,7 @@ def _run(args: argparse.Namespace, summary: Summary | None) -> int:
             names = [label for label in planner.nodes if planner.nodes[label].key in finish]
             print(f"{', '.join(names)}: would be finished early, from the last checkpoint", file=sys.stderr)
         return show_plan(planner, labels, as_json=args.json)
-    return _build(planner, labels, args, finish, summary)
+    return _build(planner, labels, args, finish, summary, lost)
 
 
 def _share(planner: Planner, args: argparse.Namespace) -> None:
@@ -143,28 +143,47 @@ def _nothing_to_do(count: int, as_json: bool) -> int:
     return 0
 
 
-def _locked(planner: Planner, args: argparse.Namespace, root: Path, store: Store) -> Planner:
-    """The planner on a lock that has every source, as far as the flags allow."""
+Lost = dict[str, TunekitError]
+
+
+def _locked(
+    planner: Planner, labels: list[str], args: argparse.Namespace, root: Path, store: Store
+) -> tuple[Planner, Lost]:
+    """The planner on a lock that has every source of the labels, as far as the flags allow. With `--keep-going` the
+    labels whose sources cannot be pinned leave the list: they are lost."""
     from tunekit.build import locking
 
     if args.locked:
         found = locking.out_of_date(planner.graph, planner.inputs.lock)
         if found:
             raise found.error()
-        return planner
-    if args.frozen and (missing := locking.missing(planner.graph, planner.inputs.lock)):
+        return planner, {}
+    if args.frozen and (missing := locking.missing(planner.graph, planner.inputs.lock, labels)):
         raise LockError(f"tunekit.lock does not pin {', '.join(missing)}", slug="unlocked", hint="tunekit lock")
-    if args.frozen or args.dry_run or not locking.wants_update(planner.graph, planner.inputs.lock):
-        return planner
+    if args.frozen or args.dry_run or not locking.wants_update(planner.graph, planner.inputs.lock, labels):
+        return planner, {}
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     from tunekit.plan.project import open_planner
     from tunekit.report.fetching import Fetching
 
-    locking.update(
+    _, failed = locking.update(
         root, planner.graph, planner.inputs, store, offline=args.offline, say=say, overrides=args.overrides,
-        watch=Fetching,
+        watch=Fetching, labels=labels,
     )  # fmt: skip
-    return open_planner(root, store, args.overrides)
+    if not failed:
+        return open_planner(root, store, args.overrides), {}
+    lost = {x: failed[s] for s in failed for x in labels if _reads(planner, x, s)}
+    if not args.keep_going or len(lost) == len(labels):
+        locking.refuse(failed, say)
+    for error in failed.values():
+        say(error.render())
+    say(f"not built, since their sources cannot be pinned: {', '.join(lost)}")
+    labels[:] = [label for label in labels if label not in lost]
+    return open_planner(root, store, args.overrides), lost
+
+
+def _reads(planner: Planner, label: str, source: str) -> bool:
+    return not set(planner.graph.sources[source]).isdisjoint(planner.graph.closure([label]))
 
 
 def _check_environment(planner: Planner) -> None:
@@ -178,8 +197,9 @@ def _check_environment(planner: Planner) -> None:
 
 
 def _build(
-    planner: Planner, labels: list[str], args: argparse.Namespace, finish: frozenset[str], summary: Summary | None
-) -> int:
+    planner: Planner, labels: list[str], args: argparse.Namespace, finish: frozenset[str], summary: Summary | None,
+    lost: Lost,
+) -> int:  # fmt: skip
     from tunekit.build import drift
     from tunekit.build.builder import Builder, Options
     from tunekit.report.listen import listener
@@ -193,9 +213,10 @@ def _build(
         builder = Builder(planner, labels, options, listen)
         try:
             result = builder.run()
+            result.failed.update(lost)
             listen({"type": "summary", **summary_of(result)})
         finally:
-            if builder.links is not None and not (args.overrides or args.finish):
+            if builder.links is not None and not (args.overrides or args.finish or lost):
                 planner.state.complete(args.labels, builder.links)
             drift.note(planner.inputs, planner.graph)
             planner.save()

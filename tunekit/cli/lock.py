@@ -59,9 +59,11 @@ def _lock(args: argparse.Namespace) -> int:
         return _check(locking.out_of_date(planner.graph, before), len(known), as_json=args.json)
     upgrade = tuple(_upgrades(args.upgrade, known, planner.graph.sources))
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
-    after = locking.update(
+    after, failed = locking.update(
         root, planner.graph, planner.inputs, store, offline=args.offline, say=say, upgrade=upgrade, watch=Fetching
     )  # fmt: skip
+    if failed:
+        locking.refuse(failed, say)
     _report(before, after, as_json=args.json)
     return 0
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from tunekit.cli.command import new_parser, print_json
 from tunekit.cli.reading import Found, find, read_planner
 from tunekit.errors import UsageError
-from tunekit.lockfile import Lock, ResultBlock, save_lock
+from tunekit.lockfile import Lock, ResultBlock, edit_lock
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,12 +30,11 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     found = find(read_planner(args), args.label)
-    lock = found.planner.inputs.lock
     if args.drop:
-        changed, text, body = _dropped(found, lock, args.attempt)
+        change, text, body = _dropped(found, found.planner.inputs.lock, args.attempt)
     else:
-        changed, text, body = _promoted(found, lock, args.attempt)
-    written = save_lock(changed, found.planner.inputs.root / "tunekit.lock")
+        change, text, body = _promoted(found, args.attempt)
+    _, written = edit_lock(found.planner.inputs.root / "tunekit.lock", change)
     if args.json:
         print_json("promote", {"label": found.label, "written": written, **body})
     else:
@@ -42,21 +42,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-Changed = tuple[Lock, str, dict[str, Any]]
+Changed = tuple[Callable[[Lock], Lock], str, dict[str, Any]]
 
 
 def _dropped(found: Found, lock: Lock, attempt: str) -> Changed:
     if attempt:
         raise UsageError("--drop takes no --attempt", hint="tunekit promote --help")
-    kept = [r for r in lock.results if r.label != found.label]
-    if len(kept) == len(lock.results):
+    if all(r.label != found.label for r in lock.results):
         hint = f"tunekit promote {found.label} --attempt N"
         raise UsageError(f"tunekit.lock promotes no result of {found.label}", slug="not-promoted", hint=hint)
     text = f"{found.label}: the store's first success counts again"
-    return lock._replace(results=kept), text, {"attempt": None}
+
+    def change(lock: Lock) -> Lock:
+        return lock._replace(results=[r for r in lock.results if r.label != found.label])
+
+    return change, text, {"attempt": None}
 
 
-def _promoted(found: Found, lock: Lock, attempt: str) -> Changed:
+def _promoted(found: Found, attempt: str) -> Changed:
+    from tunekit.build import drift, locking
     from tunekit.build.agreement import determinism_of, figures_of
 
     record = _chosen(found, _attempts(found), attempt)
@@ -65,11 +69,16 @@ def _promoted(found: Found, lock: Lock, attempt: str) -> Changed:
         message = f"bytes of attempt {record['attempt']} are not in the store any more: they cannot be promoted"
         raise UsageError(message, slug="attempt-lost", hint=f"tunekit build --force {found.label}")
     block = ResultBlock(found.label, key, record["attempt"], outputs, figures_of(record), determinism_of(record))
-    same_key = [block._replace(label=r.label) for r in lock.results if r.key == key and r.label != found.label]
-    others = [r for r in lock.results if r.key != key and r.label != found.label]
+
+    def change(lock: Lock) -> Lock:
+        same_key = [block._replace(label=r.label) for r in lock.results if r.key == key and r.label != found.label]
+        others = [r for r in lock.results if r.key != key and r.label != found.label]
+        made_in = lock.environments or {drift.DEFAULT: locking.here(found.planner.inputs)}
+        return lock._replace(results=[*others, *same_key, block], environments=made_in)
+
     text = f"{found.label}: attempt {block.attempt} is its result (tunekit plan says what follows)"
     body = {"key": key, "attempt": block.attempt, "outputs": outputs}
-    return lock._replace(results=[*others, *same_key, block]), text, body
+    return change, text, body
 
 
 def _attempts(found: Found) -> list[dict[str, Any]]:

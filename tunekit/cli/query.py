@@ -28,12 +28,12 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     from tunekit.cli.reading import read_planner
-    from tunekit.plan.project import wanted
+    from tunekit.plan.project import wanted_one
 
     name, labels = _parse(" ".join(args.words))
     planner = read_planner(args)
     graph = planner.graph
-    arguments = [wanted(planner, [label])[0] for label in labels]
+    arguments = [wanted_one(planner, label) for label in labels]
     found = _answer(graph, name, arguments)
     if args.targets:
         found = [x for x in found if x in graph.targets]

@@ -11,7 +11,7 @@ from tunekit.cli.command import open_store, project_root
 from tunekit.errors import UsageError
 from tunekit.label import parse_label
 from tunekit.plan.planner import FRESH, Node, Planner
-from tunekit.plan.project import open_planner, wanted
+from tunekit.plan.project import open_planner, wanted_one
 from tunekit.store import records
 from tunekit.store.store import Store
 
@@ -36,8 +36,8 @@ class Found(NamedTuple):
 
 
 def find(planner: Planner, text: str) -> Found:
-    """The action behind a label, planned. UsageError `unknown-label` with the nearest one."""
-    (label,) = wanted(planner, [text])
+    """The action behind a label, planned. UsageError `unknown-label` with the nearest one, `matrix-label`."""
+    label = wanted_one(planner, text)
     parsed = parse_label(text)
     planner.plan([label])
     return Found(label, parsed.output if parsed else "", planner.nodes[label], planner)

@@ -16,10 +16,10 @@ from tunekit.store import records
 def rebuild(args: argparse.Namespace) -> int:
     """Exit code 0 if every artifact is the same, byte for byte, or if the figures are close where bits are not
     promised (`tunekit.build.agreement`); else 1."""
-    from tunekit.plan.project import open_planner, wanted
+    from tunekit.plan.project import open_planner, wanted_one
 
     planner = open_planner(project_root(args), open_store())
-    (label,) = wanted(planner, [args.rebuild])
+    label = wanted_one(planner, args.rebuild)
     planner.plan([label])
     node = planner.nodes[label]
     if node.state != FRESH or not node.present or node.action.source:

@@ -12,7 +12,7 @@ def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "show",
         "A result: settings, key, files, what took effect, metrics, gates, warnings, where it came from, attempts.\n"
-        "Of a stale target the newest result that the history names is shown.",
+        "Of a stale target the newest result that the history names is shown; of one with a matrix, its points.",
         "tunekit show run:grpo\ntunekit show run:grpo --attempt 20261124T05\ntunekit show eval:heldout --json",
     )
     p.add_argument("label", metavar="LABEL")
@@ -24,7 +24,13 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     from tunekit.report.record import record_json, record_lines
 
-    found = find(read_planner(args), args.label)
+    planner = read_planner(args)
+    if (points := planner.graph.groups.get(args.label)) and not (args.json or args.attempt):
+        from tunekit.report.sweep import sweep_lines
+
+        print("\n".join(sweep_lines(planner, args.label, points)))
+        return 0
+    found = find(planner, args.label)
     record = chosen(found, args.attempt) if args.attempt else need_record(found)
     current = record["key"] == found.node.key
     if args.json:

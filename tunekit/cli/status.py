@@ -14,12 +14,13 @@ def parser() -> argparse.ArgumentParser:
     p = new_parser(
         "status",
         "Which targets are fresh or stale (default: what `tunekit build` builds, and the targets it needs).\n"
-        "Prints the counts and what is not fresh.",
+        "Prints the counts and what is not fresh. With a remote: `remote` is what it has and a build does not execute.",
         "tunekit status\ntunekit status --all\ntunekit status run:sft --check    (exit 4 when stale)",
     )
     p.add_argument("labels", nargs="*", metavar="LABEL")
     p.add_argument("-a", "--all", action="store_true", help="list the fresh ones too")
-    p.add_argument("--check", action="store_true", help="exit 4 unless all are fresh")
+    p.add_argument("--check", action="store_true", help="exit 4 unless all are fresh, here or at the remote")
+    p.add_argument("--offline", action="store_true", help="do not ask the remote")
     p.add_argument("--json", action="store_true")
     return p
 
@@ -38,21 +39,30 @@ def run(args: argparse.Namespace) -> int:
 def _planned(args: argparse.Namespace) -> int:
     from tunekit.build import drift
     from tunekit.cli.reading import read_planner
+    from tunekit.manifest.remote import said
     from tunekit.plan.project import wanted
 
     planner = read_planner(args)
+    if not args.offline and said(planner.inputs.root):
+        from tunekit.cli.sharing import attach
+
+        attach(planner)
     labels = wanted(planner, args.labels)
     nodes = planner.plan(labels)
     shown = [x for x in nodes if x in planner.graph.targets or x in labels]
     rows = _rows(planner, shown)
-    stale = [r for r in rows if r["state"] != "fresh"]
+    remote = sum(r["state"] == "remote" for r in rows)
+    other = [r for r in rows if r["state"] != "fresh"]
+    stale = len(other) - remote
     differing = drift.of(planner.inputs) + drift.of_profiles(planner.inputs, planner.graph)
     if args.json:
         drifted = [d._asdict() for d in differing]
-        body = {"fresh": len(rows) - len(stale), "stale": len(stale), "targets": rows, "drift": drifted}
-        print_json("status", body)
+        counts = {"fresh": len(rows) - len(other), "remote": remote, "stale": stale}
+        print_json("status", {**counts, "targets": rows, "drift": drifted})
     else:
-        _print(rows if args.all else stale, len(rows) - len(stale), len(stale))
+        at_remote, not_fresh = [f"{remote} at the remote"] * bool(remote), [f"{stale} not"] * bool(stale)
+        print(", ".join([f"{len(rows) - len(other)} fresh", *at_remote, *not_fresh]))
+        _print(rows if args.all else other)
         others = 0 if args.labels else len(planner.graph.targets) - len(rows)
         if others:
             print(f"{others} more outside [project] default: name them to see them")
@@ -60,7 +70,7 @@ def _planned(args: argparse.Namespace) -> int:
             profile = "environment" if d.profile == drift.DEFAULT else f"environment {d.profile}"
             print(f"{profile}: {d.package} {d.installed} (tunekit.lock: {d.locked})")
     if args.check and stale:
-        raise StaleError(f"{len(stale)} of {len(rows)} targets are not fresh", hint="tunekit build")
+        raise StaleError(f"{stale} of {len(rows)} targets are not fresh", hint="tunekit build")
     return 0
 
 
@@ -84,11 +94,10 @@ def _rows(planner: Any, labels: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _print(rows: list[dict[str, Any]], fresh: int, stale: int) -> None:
+def _print(rows: list[dict[str, Any]]) -> None:
     from tunekit.hashing import short
     from tunekit.report.clock import ago
 
-    print(f"{fresh} fresh, {stale} not" if stale else f"{fresh} fresh")
     width = max((len(r["label"]) for r in rows), default=0)
     for r in rows:
         key = short(r["key"]) if r["key"] else "-" * 12

@@ -19,6 +19,7 @@ from tunekit.data.template import ChatTemplate, TemplateRefusal, Trace
 DROPPED = {"content": "content-dropped", "reasoning_content": "reasoning-dropped"}
 
 _Field = tuple[int, str]
+_BEGIN = 32  # characters
 
 
 class Attribution:
@@ -125,8 +126,11 @@ def _missing(conversation: Conversation, text: str, regions: list[Region | None]
     """Whether some text is not found where it should be."""
     for turn, region in zip(conversation.turns, regions, strict=True):
         start, end = (region.start, region.end) if region else (0, len(text))
-        if any(text.find(said.strip(), start, end) < 0 for said in turn.texts.values()):
-            return True
+        for said in turn.texts.values():
+            core = said.strip()
+            at = text.find(core[:_BEGIN], start, end)  # a search for a long text begins with a study of it
+            if not text.startswith(core, at, end) and text.find(core, start, end) < 0:
+                return True
     return False
 
 

@@ -20,12 +20,30 @@ class Places(Protocol):
         ...
 
 
+class InRow:
+    """Tokens that follow each other without gaps, by the character that each ends with."""
+
+    __slots__ = ("_ends",)
+
+    def __init__(self, ends: Sequence[int]) -> None:
+        self._ends = ends
+
+    def char_to_token(self, at: int) -> int | None:
+        token = bisect_right(self._ends, at)
+        return token if token < len(self._ends) else None
+
+    def token_to_chars(self, token: int) -> tuple[int, int] | None:
+        return (self._ends[token - 1] if token else 0, self._ends[token])
+
+
 class Block:
-    """`ids`: the tokens of `text`. Their places are looked for once somebody wants them."""
+    """`ids`: the tokens of `text`. Their places are looked for once somebody wants them: `find(text, ids)`."""
 
     __slots__ = ("_find", "_places", "ids", "text")
 
-    def __init__(self, text: str, ids: Sequence[int], find: Callable[[str], Places], places: Places | None = None):
+    def __init__(
+        self, text: str, ids: Sequence[int], find: Callable[[str, Sequence[int]], Places], places: Places | None = None
+    ):
         self.text, self.ids, self._find, self._places = text, ids, find, places
 
     @property
@@ -35,7 +53,7 @@ class Block:
     @property
     def places(self) -> Places:
         if self._places is None:
-            self._places = self._find(self.text)
+            self._places = self._find(self.text, self.ids)
         return self._places
 
 

@@ -8,6 +8,7 @@ it would be without, and nothing has to be searched for in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jinja2
@@ -33,6 +34,9 @@ class Step(NamedTuple):
     loop: int
     message: int
     position: int
+
+
+_step = partial(tuple.__new__, Step)  # twice as fast as Step(…), and there are some ten in every row
 
 
 class Recorder:
@@ -62,7 +66,7 @@ class Recorder:
     def step(self, item: Any, loop: int) -> None:
         message = ENDED if item is None else self._at.get(id(item))
         if message is not None:
-            self.steps.append(Step(loop, message, self.position))
+            self.steps.append(_step((loop, message, self.position)))
 
     def generation(self, size: int) -> None:
         self.generated.append((self.position, self.position + size))

@@ -8,6 +8,7 @@ tokens      {input_ids, labels}           a label is -100 or the token of its ow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tunekit.data.columns import Row
@@ -18,11 +19,14 @@ IGNORED = -100
 
 
 class Text(NamedTuple):
-    """A row as text. `framed`: the tokens that begin and end a text are added; `end`: whether its end is trained."""
+    """A row as text. `framed`: the tokens that begin and end a text are added; `end`: whether its end is trained.
+    `chat`: a template has printed it. `verdicts`: what the row says of its answer."""
 
     marked: Marked
     framed: bool
     end: bool
+    chat: bool = False
+    verdicts: Sequence[bool] = ()
 
 
 class Tokens(NamedTuple):

@@ -39,6 +39,7 @@ from tunekit.foreign import json_of
 from tunekit.hashing import PREFIX, hex_of
 
 FORMAT = 2
+INDEX = "dataset.json"
 _SLICE = 1024  # rows turned into Python objects at a time
 
 
@@ -130,7 +131,7 @@ class DatasetWriter:
             "rows": rows,
             "chunks": [c._asdict() for c in self._chunks],
         }
-        write_index(self.root / "dataset.json", index)
+        write_index(self.root / INDEX, index)
         return Dataset(self.root, shape, rows, schema, self._chunks)
 
     def _check_exact(self, chunk: Chunk, schema: pa.Schema, where: Where) -> None:
@@ -151,7 +152,7 @@ class DatasetWriter:
 def open_dataset(path: str | os.PathLike[str]) -> Dataset:
     """The dataset in a directory. Raises ActionError (`not-a-dataset`)."""
     root = Path(path)
-    body = read_index(root / "dataset.json", FORMAT, "dataset")
+    body = read_index(root / INDEX, FORMAT, "dataset")
     schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(body["arrow"])))
     return Dataset(root, body["shape"], body["rows"], schema, [Chunk(**c) for c in body["chunks"]])
 
@@ -196,7 +197,12 @@ def as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def chunk_file(root: Path, digest: str) -> Path:
-    return root / "chunks" / f"{hex_of(digest)}.arrow"
+    return root / chunk_path(digest)
+
+
+def chunk_path(digest: str) -> str:
+    """Where a chunk lies in an artifact."""
+    return f"chunks/{hex_of(digest)}.arrow"
 
 
 def map_table(file: Path) -> pa.Table:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 from tokenizers import AddedToken, Encoding, Tokenizer
@@ -33,6 +34,11 @@ class Splicer:
         self._words = Words.of(tokenizer)
         self._known: dict[str, Block] = {}
         self._held = 0  # characters of blocks that are remembered
+
+    @property
+    def in_python(self) -> bool:
+        """Whether the work is Python's, mostly: then nothing is done beside it."""
+        return self._words is not None
 
     def encode(self, texts: list[Marked]) -> list[Spliced]:
         """Each text; what `encode_batch` gives for it."""
@@ -67,7 +73,7 @@ class Splicer:
             self._known[block] = Block(block, found.ids, self._whole)
         self._held += sum(map(len, wanted))
 
-    def _whole(self, text: str) -> Encoding:
+    def _whole(self, text: str, _: Sequence[int]) -> Encoding:
         return self._tokenizer.encode(text, add_special_tokens=False)
 
     def _cut(self, text: str) -> list[str]:

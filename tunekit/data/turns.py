@@ -55,6 +55,27 @@ class Masks:
             notes += spaced(conversation.turns[number], stretches)
         return Marked(trace.text, base, spans, notes)
 
+    def answered(self, conversation: Conversation, first: int) -> Marked:
+        """A conversation whose turns from `first` on answer the ones before, of which nothing is trained (they say so
+        themselves). With `all`, everything is trained that stands behind the generation prompt. Raises RowFault as
+        `of`."""
+        if self._train_on != "all":
+            return self.of(conversation)
+        messages, trace = self._render(conversation)
+        row = _Spans(self._template, conversation, messages, trace, regions_of(trace, len(messages)))
+        check_calls(conversation, trace.text, row.regions)
+        notes = self._attribution.check(messages, conversation, trace, row.regions, [first])
+        region = row.regions[first]
+        if notes is None or region is None:
+            raise RowFault(
+                "mask-not-derivable",
+                f"turn {first}: the chat template does not show where the answer begins",
+                'set another `chat_template` (for instance "chatml")',
+            )
+        start = self._starts.of(row, first)
+        span = Span(start.position, len(trace.text), True, header=region.start if start.loose else None)
+        return Marked(trace.text, False, [span], notes if start.whole else [*notes, "off-prompt"])
+
     def _turns(self, row: _Spans, odd: list[int], train: bool, notes: list[str] | None) -> list[Span]:
         """The spans of whole turns. `notes` None: regions say nothing."""
         roles = [row.conversation.turns[number].role for number in odd]

@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left, bisect_right
-from itertools import chain
+from collections.abc import Sequence
+from itertools import accumulate, chain
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer, models
 from tokenizers.pre_tokenizers import ByteLevel
 
-from tunekit.data.blocks import Block, Spliced
+from tunekit.data.blocks import Block, InRow, Places, Spliced
 
 _MOST = 1 << 17  # words that are remembered, some 250 bytes each
 _LONGEST = 64  # characters of a word that is worth it
@@ -114,14 +115,28 @@ class _Known(dict[str, list[int]]):
         self._tokenizer = tokenizer
         as_bytes = ByteLevel(add_prefix_space=False, use_regex=False)
         self._bytes = {c: as_bytes.pre_tokenize_str(chr(c))[0][0] for c in range(128)}
+        self._space = self._bytes[32]  # of what can be printed, the only one that is not named by itself
 
     def __missing__(self, word: str) -> list[int]:
         if word.isascii():  # what every rule above ends with, and no normalizer changes
-            found = [token.id for token in self._tokenizer.model.tokenize(word.translate(self._bytes))]
+            named = word.replace(" ", self._space) if word.isprintable() else word.translate(self._bytes)
+            found = [token.id for token in self._tokenizer.model.tokenize(named)]
         else:
             found = self._tokenizer.encode(word, add_special_tokens=False).ids
         if len(word) <= _LONGEST:
             self[word] = found
+        return found
+
+
+class _Lengths(dict[int, int]):
+    """Tokens, and how many characters their names have."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def __missing__(self, id: int) -> int:
+        self[id] = found = len(self._tokenizer.id_to_token(id) or "")
         return found
 
 
@@ -133,6 +148,7 @@ class Words:
         self._words = re.compile(rule, re.ASCII)
         self._added = re.compile(f"({added})") if added else None
         self._known = _Known(tokenizer)
+        self._lengths = _Lengths(tokenizer)
 
     @staticmethod
     def of(tokenizer: Tokenizer) -> Words | None:
@@ -151,7 +167,11 @@ class Words:
         pre = self._tokenizer.pre_tokenizer
         cut = [_TRIAL[start:end] for _, (start, end) in pre.pre_tokenize_str(_TRIAL)] if pre else []
         trials = [_TRIAL, _FOREIGN_TRIAL]
-        return self._cut(_TRIAL) == cut and self.ids(trials) == [self._alone(trial).ids for trial in trials]
+        if self._cut(_TRIAL) != cut or self.ids(trials) != [self._alone(trial).ids for trial in trials]:
+            return False
+        whole = self._alone(_TRIAL)
+        places = self.places(_TRIAL, whole.ids)
+        return [places.token_to_chars(token) for token in range(len(whole))] == whole.offsets
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """The tokens of each text."""
@@ -168,10 +188,19 @@ class Words:
             del known[piece]
         return made
 
-    def places(self, text: str) -> Spliced:
-        """A text that is to be asked where its tokens are."""
+    def places(self, text: str, ids: Sequence[int]) -> Places:
+        """Where the tokens of a text are."""
+        if text.isascii():
+            return self._in_row(text, ids)
         known = self._known
-        return Spliced([Block(word, known[word], self._alone) for word in self.cut(text) or [text]])
+        return Spliced([Block(word, known[word], self._in_row) for word in self.cut(text)])
+
+    def _in_row(self, text: str, ids: Sequence[int]) -> Places:
+        """Of one word, or of a text that is ASCII: its bytes are characters, and names of tokens have one for each."""
+        if not text.isascii():
+            return self._alone(text)
+        ends = list(accumulate(map(self._lengths.__getitem__, ids)))
+        return InRow(ends) if ends[-1:] == [len(text)] else self._alone(text)
 
     def _alone(self, word: str) -> Encoding:
         return self._tokenizer.encode(word, add_special_tokens=False)

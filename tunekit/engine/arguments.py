@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
+from transformers.training_args import OptimizerNames
 
 from tunekit.engine import trackers
+from tunekit.engine.parallel import strategy_arguments, world_size
 from tunekit.errors import ActionError
 from tunekit.methods.spec import Run
 from tunekit.protocol import Request
@@ -26,11 +27,6 @@ class Batch(NamedTuple):
     micro: int
     accumulation: int
     world: int
-
-
-def world_size() -> int:
-    """Processes of this action, as the launcher (torchrun, accelerate) says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def batch_of(spec: Run) -> Batch:
@@ -51,6 +47,12 @@ def accumulated(spec: Run, micro: int, world: int) -> Batch:
     return Batch(spec.batch_size, micro, spec.batch_size // (micro * world), world)
 
 
+def batch_in(args: TrainingArguments) -> Batch:
+    """What the arguments of a trainer come to."""
+    micro, accumulation = args.per_device_train_batch_size, args.gradient_accumulation_steps
+    return Batch(micro * accumulation * args.world_size, micro, accumulation, args.world_size)
+
+
 def save_steps(spec: Run) -> int:
     """Checkpoints fall on logged steps, so that a resumed run's metrics history is that of a straight one."""
     return -(-spec.checkpoint_steps // spec.logging_steps) * spec.logging_steps
@@ -59,14 +61,8 @@ def save_steps(spec: Run) -> int:
 def training_arguments(cls: type[Config], spec: Run, request: Request, **more: Any) -> Config:
     """`cls` (SFTConfig, GRPOConfig, …) with the settings that all methods share; `more` adds or overrides.
 
-    Raises ActionError: `batch-remainder`, `warmup-without-schedule`, `no-bf16`, `missing-package`.
+    Raises ActionError: `batch-remainder`, `no-bf16`, `missing-package`.
     """
-    if spec.lr_scheduler == "constant" and spec.warmup_ratio:
-        raise ActionError(
-            "lr_scheduler = 'constant' has no warm-up, but warmup_ratio is set",
-            slug="warmup-without-schedule",
-            hint='use lr_scheduler = "constant_with_warmup", or leave warmup_ratio out',
-        )
     cuda = torch.cuda.is_available()
     if spec.dtype == "bfloat16" and cuda and not torch.cuda.is_bf16_supported():
         raise ActionError("this GPU has no bfloat16", slug="no-bf16", hint='use dtype = "float32"')
@@ -84,21 +80,40 @@ def training_arguments(cls: type[Config], spec: Run, request: Request, **more: A
     }
     settings |= trackers.prepare(spec, request)
     settings |= _optimizer(spec) | _reporting(spec) | _checkpointing(cls, spec) | _data(spec)
-    return cls(**(settings | more))
+    return cls(**_joined(settings, strategy_arguments(spec), more))
+
+
+def _joined(*settings: dict[str, Any]) -> dict[str, Any]:
+    """The later ones win; what is said of accelerate's configuration adds up."""
+    out: dict[str, Any] = {}
+    for some in settings:
+        accelerator = out.get("accelerator_config", {}) | some.get("accelerator_config", {})
+        out |= some | ({"accelerator_config": accelerator} if accelerator else {})
+    return out
 
 
 def _optimizer(spec: Run) -> dict[str, Any]:
     return {
-        "optim": spec.optimizer,
+        # The optimizer itself is made by engine/optimizers.py; this is what Transformers asks about its like.
+        "optim": spec.optimizer if spec.optimizer in {o.value for o in OptimizerNames} else "adamw_torch",
         "learning_rate": spec.learning_rate,
         "lr_scheduler_type": spec.lr_scheduler,
         # A share below 1; Transformers reads 1.0 as one step.
-        "warmup_steps": min(spec.warmup_ratio, 1 - 1e-9),
+        "warmup_steps": spec.warmup_steps or min(spec.warmup_ratio, 1 - 1e-9),
+        "lr_scheduler_kwargs": _schedule(spec),
         "weight_decay": spec.weight_decay,
         "adam_beta1": spec.adam_beta1,
         "adam_beta2": spec.adam_beta2,
         "max_grad_norm": spec.max_grad_norm,
     }
+
+
+def _schedule(spec: Run) -> dict[str, Any]:
+    """How a schedule ends. The steps that `warmup_stable_decay` decays over are known when training begins
+    (`engine/optimizers.py`)."""
+    if spec.lr_scheduler == "cosine_with_min_lr":
+        return {"min_lr_rate": spec.min_lr_ratio}
+    return {"min_lr_ratio": spec.min_lr_ratio} if spec.lr_scheduler == "warmup_stable_decay" else {}
 
 
 def _reporting(spec: Run) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def numeric_settings(spec: Run, loaded: Loaded) -> dict[str, Any]:
         "gradient_checkpointing": spec.gradient_checkpointing,
         "libraries": library_versions(),
         "micro_batch_size": batch.micro,
+        "strategy": spec.strategy if spec.processes > 1 else "none",
         "threads": torch.get_num_threads(),
         "world_size": batch.world,
     }
@@ -50,6 +51,7 @@ def effective_settings(spec: Run, loaded: Loaded, determinism: str) -> dict[str,
     return {
         **numeric_settings(spec, loaded),
         "adapter": loaded.has_adapter,
+        **({"quantization": loaded.quantization.summary()} if loaded.quantization else {}),
         "batch": batch_of(spec)._asdict(),
         "determinism": determinism,
         "dtype": dtypes_of(loaded.model),
@@ -70,9 +72,11 @@ def trainable(model: Any) -> dict[str, Any]:
     names: Counter[str] = Counter()
     count = total = 0
     for name, parameter in model.named_parameters():
-        total += parameter.numel()
+        # bitsandbytes packs two 4-bit weights into a byte
+        number = parameter.numel() * (2 if type(parameter).__name__ == "Params4bit" else 1)
+        total += number
         if parameter.requires_grad:
-            count += parameter.numel()
+            count += number
             names[re.sub(r"\.\d+\.", ".*.", name)] += 1
     return {"parameters": count, "of": total, "names": dict(sorted(names.items()))}
 

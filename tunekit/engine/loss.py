@@ -42,13 +42,24 @@ def batches(tokens: Held, spans: np.ndarray, size: int, device: Any) -> Iterator
         yield {name: value.to(device) for name, value in batch.items()}
 
 
+class Listed(NamedTuple):
+    """Sequences in memory, (input_ids, labels) each. A span of all of one is (its number, 0, its length)."""
+
+    rows: list[tuple[np.ndarray, np.ndarray]]
+    pad_token_id: int = 0
+
+    def sequence(self, chunk: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        ids, labels = self.rows[chunk]
+        return ids[start:stop], labels[start:stop]
+
+    @property
+    def spans(self) -> np.ndarray:
+        return np.array([(i, 0, len(ids)) for i, (ids, _) in enumerate(self.rows)], np.int64).reshape(-1, 3)
+
+
 @torch.no_grad()
-def token_loss(
-    model: Any, tokens: Held, spans: np.ndarray, size: int, done: Callable[[int], None] | None = None
-) -> TokenLoss:
-    """Loss of `model` (in eval mode) on `spans`; `done` hears how many sequences are behind it."""
-    sums: list[float] = []
-    count = seen = 0
+def sequence_losses(model: Any, tokens: Held, spans: np.ndarray, size: int) -> Iterator[TokenLoss]:
+    """Loss of `model` (in eval mode) on each of `spans`, in order."""
     for batch in batches(tokens, spans, size, model.device):
         labels_BT = batch.pop("labels")
         logits_BTV = model(**batch, use_cache=False).logits
@@ -56,9 +67,19 @@ def token_loss(
             kept = labels_T[1:] != -100
             wanted = labels_T[1:][kept]
             # One row at a time: the fp32 copy of a whole batch's logits would be the largest tensor of an evaluation.
-            sums.append(cross_entropy(logits_TV[:-1][kept].float(), wanted, reduction="sum").item())
-            count += len(wanted)
-        seen += len(labels_BT)
+            nll = cross_entropy(logits_TV[:-1][kept].float(), wanted, reduction="sum").item()
+            yield TokenLoss(nll, len(wanted))
+
+
+def token_loss(
+    model: Any, tokens: Held, spans: np.ndarray, size: int, done: Callable[[int], None] | None = None
+) -> TokenLoss:
+    """Loss of `model` (in eval mode) on all of `spans`; `done` hears how many sequences are behind it."""
+    sums: list[float] = []
+    count = 0
+    for seen, found in enumerate(sequence_losses(model, tokens, spans, size), 1):
+        sums.append(found.nll)
+        count += found.tokens
         if done:
             done(seen)
     return TokenLoss(math.fsum(sums), count)

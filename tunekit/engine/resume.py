@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tunekit.engine.parallel import barrier
 from tunekit.protocol import Events
 
 MARKER = "tunekit-complete.json"
@@ -116,5 +117,6 @@ class CheckpointMarker(TrainerCallback):
     """Marks a checkpoint whole once the trainer has written all of it."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        barrier()  # each process writes its own share of an optimizer that is split, and its random state
         if state.is_world_process_zero:
             mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")

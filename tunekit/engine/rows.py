@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tunekit.data.rowset import map_table
 from tunekit.data.tokenset import open_tokens, part_file
+from tunekit.engine.heldout import Side
 from tunekit.errors import ActionError
 from tunekit.protocol import Events
 
@@ -20,8 +21,11 @@ _HINT = 'overlong = "split", "truncate" or "drop" says what is done with them; o
 class Chunk:
     """One record batch of a memory-mapped part: `starts[i]:starts[i + 1]` are row i's tokens in the flat columns."""
 
-    def __init__(self, ids: pa.ListArray, labelled: pa.ListArray, rows: np.ndarray) -> None:
+    def __init__(
+        self, ids: pa.ListArray, labelled: pa.ListArray, rows: np.ndarray, verdicts: pa.ListArray | None = None
+    ) -> None:
         self.rows = rows  # the dataset's row numbers
+        self._verdicts = verdicts
         self.starts = ids.offsets.to_numpy().astype(np.int64)
         self._ids = ids.values.to_numpy()
         self._labelled = labelled.values
@@ -30,6 +34,13 @@ class Chunk:
         """Token ids (int32) and label flags (bool) of flat positions start:stop."""
         flags = self._labelled.slice(start, stop - start).to_numpy(zero_copy_only=False)
         return self._ids[start:stop], flags
+
+    def verdicts(self, start: int) -> list[bool]:
+        """What the row that flat position `start` is in says of its answer, or of each of its labelled tokens."""
+        if self._verdicts is None:
+            raise ActionError("the tokens have no verdicts", slug="bad-tokens")
+        found: list[bool] = self._verdicts[int(np.searchsorted(self.starts, start, "right")) - 1].as_py()
+        return found
 
     def labels_before(self) -> np.ndarray:
         """[n] is the number of labelled tokens among the first n flat ones."""
@@ -40,7 +51,8 @@ class Chunk:
 class Held(Protocol):
     """Tokens of an artifact or in memory."""
 
-    pad_token_id: int
+    @property
+    def pad_token_id(self) -> int: ...
 
     def sequence(self, chunk: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """(input_ids, labels) of a span, int64; a token without a label is -100."""
@@ -57,11 +69,16 @@ class Tokens:
         self.pad_token_id: int = found.pad_token_id or 0
         self.chunks: list[Chunk] = []
         self.items: list[list[int]] = []
+        self.reads = [item.reads for item in found.items]
         for item in found.items:
             first = len(self.chunks)
             for part in item.parts:
                 self.chunks += _chunks(map_table(part_file(item.path, part.digest)), part.first_row)
             self.items.append(list(range(first, len(self.chunks))))
+
+    def verdicts(self, chunk: int, start: int) -> list[bool]:
+        """Those of the row of a span; all of them, wherever it is cut."""
+        return self.chunks[chunk].verdicts(start)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Reopened by path: a pickled or hashed view must not carry its data.
@@ -75,7 +92,12 @@ class Tokens:
 
 def _chunks(table: pa.Table, first_row: int) -> list[Chunk]:
     return [
-        Chunk(batch.column("input_ids"), batch.column("labelled"), batch.column("row").to_numpy() + first_row)
+        Chunk(
+            batch.column("input_ids"),
+            batch.column("labelled"),
+            batch.column("row").to_numpy() + first_row,
+            batch.column("verdicts") if "verdicts" in batch.schema.names else None,
+        )
         for batch in table.to_batches()
         if batch.num_rows
     ]
@@ -101,20 +123,25 @@ def view_of(
     limit: int | None = None,
     weight: float = 1.0,
     name: str = "data",
+    side: Side | None = None,
 ) -> View:
     """The sequences of one item after limit, weight and length policy, in the order of its rows.
 
     `split` cuts with one token of overlap, since the first token of a sequence is never predicted: every label
-    counts once. Sequences without a label to predict are left out and counted as `unlabelled`.
+    counts once. Sequences without a label to predict are left out and counted as `unlabelled`. `side`: the rows of
+    one side of `val` only.
     Raises ActionError `row-too-long` where overlong is `error`.
     """
-    chunks, starts, stops, numbers = _rows(tokens, item)
+    chunks, starts, stops, numbers = rows_of(tokens, item)
     rows = len(chunks)
-    chosen = _strided(rows if limit is None else min(rows, limit), weight)
+    picked = strided(rows if limit is None else min(rows, limit), weight)
+    chosen = picked[side.of(tokens, [Rows(chunks, starts, stops, numbers).take(picked)])] if side else picked
     chunks, starts, stops = chunks[chosen], starts[chosen], stops[chosen]
     long = stops - starts > sequence_len
     selected = len(np.unique(chosen))
-    ledger = {"rows": rows, "not_selected": rows - selected, "split": 0, "truncated": 0, "dropped": 0}
+    other = {side.other: len(np.unique(picked)) - selected} if side else {}
+    ledger = {"rows": rows, "not_selected": rows - selected - sum(other.values()), **other}
+    ledger |= {"split": 0, "truncated": 0, "dropped": 0}
     if len(chosen) > selected:
         ledger["repeated"] = len(chosen) - selected
     if long.any():
@@ -128,7 +155,7 @@ def view_of(
         ledger[DONE[overlong]] = int(long.sum())
         ledger["long_rows"] = numbers[chosen][long][:NAMED].tolist()
     spans = cut(chunks, starts, stops, sequence_len, overlong)
-    labels = _labels(tokens, spans)
+    labels = labels_in(tokens, spans)
     kept = spans[labels > 0]
     ledger |= {
         "unlabelled": len(spans) - len(kept),
@@ -147,8 +174,20 @@ def warn_of_length(name: str, view: View, sequence_len: int, overlong: Overlong,
         events.warning("overlong", message, rows=view.ledger["long_rows"])
 
 
-def _rows(tokens: Tokens, item: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+class Rows(NamedTuple):
     """Of every row: its chunk, where its tokens start and stop, and its number in the dataset."""
+
+    chunks: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+    numbers: np.ndarray
+
+    def take(self, which: np.ndarray) -> Rows:
+        return Rows(*(column[which] for column in self))
+
+
+def rows_of(tokens: Tokens, item: int) -> Rows:
+    """All rows of an item."""
     numbers = tokens.items[item]
     found = [tokens.chunks[n] for n in numbers]
     columns = (
@@ -157,11 +196,10 @@ def _rows(tokens: Tokens, item: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
         [c.starts[1:] for c in found],
         [c.rows for c in found],
     )
-    chunks, starts, stops, rows = (np.concatenate([np.zeros(0, np.int64), *column]) for column in columns)
-    return chunks, starts, stops, rows
+    return Rows(*(np.concatenate([np.zeros(0, np.int64), *column]) for column in columns))
 
 
-def _strided(rows: int, weight: float) -> np.ndarray:
+def strided(rows: int, weight: float) -> np.ndarray:
     """Indices of an even share of the first `rows` rows: row i as often as floor((i + 1) * weight) steps up."""
     if weight == 1.0:
         return np.arange(rows)
@@ -186,7 +224,7 @@ def cut(chunks: np.ndarray, starts: np.ndarray, stops: np.ndarray, length: int, 
     return np.stack([chunks, starts, stops], axis=1)
 
 
-def _labels(tokens: Tokens, spans: np.ndarray) -> np.ndarray:
+def labels_in(tokens: Tokens, spans: np.ndarray) -> np.ndarray:
     """Labels that can be predicted in each span (ordered by chunk): its first token has nothing before it."""
     numbers, edges, sizes = np.unique(spans[:, 0], return_index=True, return_counts=True)
     out = np.zeros(len(spans), np.int64)

@@ -13,8 +13,12 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from tunekit.engine import weights
+from safetensors.torch import load_file, save_file
+
+from tunekit.engine import quantization, weights
 from tunekit.engine.loading import Loaded
+from tunekit.engine.moved import as_plain_lora
+from tunekit.engine.parallel import is_main
 from tunekit.errors import ActionError
 from tunekit.protocol import Request
 
@@ -31,7 +35,9 @@ _DROPPED = {
 
 
 def save_run(loaded: Loaded, request: Request, out: str | Path) -> None:
-    """What a run trained as an artifact in `out`; see `save_policy`."""
+    """What a run trained as an artifact in `out`; see `save_policy`. Of several processes, the main one writes."""
+    if not is_main():
+        return
     label = request.provenance.get("base_label", "")
     save_policy(loaded, request.one("base").path, out, request.staging, label)
 
@@ -42,7 +48,10 @@ def save_policy(loaded: Loaded, base: str, out: str | Path, staging: str | Path,
     `base` is the directory whose tokenizer goes with a whole model. Raises ActionError `bad-weights`.
     """
     if loaded.has_adapter:
-        save_adapter(loaded.model, out, staging, base_label)
+        start = loaded.start if loaded.moved else None
+        save_adapter(loaded.model, out, staging, base_label, start)
+        if loaded.quantization:
+            quantization.store(out, loaded.quantization)
     else:
         save_model(loaded.model, base, out, staging)
 
@@ -64,16 +73,22 @@ def save_model(model: Any, tokenizer_from: str | Path | None, out: str | Path, s
     weights.validate(target)
 
 
-def save_adapter(model: Any, out: str | Path, staging: str | Path, base_label: str) -> None:
-    """The active adapter of a PeftModel; its base is named by label, never by path."""
+def save_adapter(
+    model: Any, out: str | Path, staging: str | Path, base_label: str, moved: dict[str, Any] | None = None
+) -> None:
+    """The active adapter of a PeftModel; its base is named by label, never by path. `moved`: what the adapter took of
+    its base when it was made; it is then stored as one on the base as it was."""
     scratch = Path(mkdtemp(prefix="save-", dir=staging))
     try:
         # False: the "auto" of PEFT looks the base up on the Hub; embeddings that are trained are in modules_to_save.
         model.save_pretrained(scratch, safe_serialization=True, save_embedding_layers=False)
         target = Path(out)
         target.mkdir(parents=True, exist_ok=True)
-        os.replace(scratch / "adapter_model.safetensors", target / "adapter_model.safetensors")
         config = json.loads((scratch / "adapter_config.json").read_text())
+        if moved:
+            tensors, config = as_plain_lora(load_file(scratch / "adapter_model.safetensors"), config, moved)
+            save_file(tensors, scratch / "adapter_model.safetensors", metadata={"format": "pt"})
+        os.replace(scratch / "adapter_model.safetensors", target / "adapter_model.safetensors")
         write_json(target / "adapter_config.json", adapter_config(config, base_label))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -83,7 +98,7 @@ def save_adapter(model: Any, out: str | Path, staging: str | Path, base_label: s
 def adapter_config(config: dict[str, Any], base_label: str) -> dict[str, Any]:
     """PEFT's configuration without paths and versions, its set-valued lists sorted."""
     out = cleaned(config) | {"base_model_name_or_path": base_label, "revision": None}
-    for field in ("target_modules", "modules_to_save", "exclude_modules"):
+    for field in ("target_modules", "target_parameters", "modules_to_save", "exclude_modules"):
         if isinstance(out.get(field), list):
             out[field] = sorted(out[field])
     return out

@@ -11,13 +11,18 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tunekit.engine import trackers
 from tunekit.engine.arguments import accumulated
 from tunekit.engine.callbacks import Reporter, metrics_of, peak_memory
-from tunekit.engine.effective import check_took_effect, numeric_settings
+from tunekit.engine.effective import check_took_effect, dtypes_of, numeric_settings
 from tunekit.engine.health import HealthWatch
-from tunekit.engine.loading import Loaded
+from tunekit.engine.loading import Loaded, keep_precision
+from tunekit.engine.optimizers import Maker, settle
+from tunekit.engine.parallel import StrategyCheck, from_main, is_main
+from tunekit.engine.patience import Patience
 from tunekit.engine.profile import Profiler
 from tunekit.engine.resume import CheckpointMarker, find_checkpoint, last_checkpoint, step_of
+from tunekit.engine.scaling import settle_scaling
 from tunekit.errors import ActionError
 from tunekit.health import OWN
+from tunekit.methods.evaluated import Evaluated
 from tunekit.methods.spec import Run
 from tunekit.protocol import Events, Request
 
@@ -33,14 +38,19 @@ def train(
     `out-of-memory`, `no-checkpoint`.
     """
     check_took_effect(spec, loaded, trainer.args)
+    if keep_precision(loaded):
+        events.effective(dtype=dtypes_of(loaded.model))
     watch = _watched(trainer, spec, loaded, request, events, drop)
+    maker = Maker(spec, trainer, events)
+    trainer.optimizer_cls_and_kwargs = (lambda: maker, {})  # a factory, which it calls with the model
+    events.effective(loss_divided=settle_scaling(trainer))
     import torch
 
     try:
         if request.finish:
             _finish(trainer, spec, request, events)
         else:
-            checkpoint = find_checkpoint(request.staging, numeric_settings(spec, loaded), events)
+            checkpoint = _checkpoint(spec, loaded, request, events)
             events.effective(resumed_from_step=step_of(checkpoint) if checkpoint else 0)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as e:
@@ -51,6 +61,7 @@ def train(
         ) from e
     finally:
         trackers.close(spec)
+    settle(spec, trainer)
     events.effective(health=watch.monitor.receipts(), peak_memory=peak_memory())
     history = metrics_of(trainer.state, drop)
     last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1:]
@@ -63,12 +74,21 @@ def train(
     return history
 
 
+def _checkpoint(spec: Run, loaded: Loaded, request: Request, events: Events) -> Path | None:
+    """Looked for by the main process alone, since it removes what is broken."""
+    settings = numeric_settings(spec, loaded)
+    return from_main(find_checkpoint(request.staging, settings, events) if is_main() else None)
+
+
 def _watched(
     trainer: Any, spec: Run, loaded: Loaded, request: Request, events: Events, drop: tuple[str, ...]
 ) -> HealthWatch:
     """A trainer that reports, marks its checkpoints, minds its health, and is profiled where that was asked for."""
     trainer.add_callback(Reporter(events, drop, OWN.get(spec.method, ())))
     trainer.add_callback(CheckpointMarker())
+    trainer.add_callback(StrategyCheck(trainer, spec, events))
+    if isinstance(spec, Evaluated) and spec.patience:
+        trainer.add_callback(Patience(spec.patience, spec.min_delta, events))
     vocabulary = int(getattr(loaded.base.config.get_text_config(), "vocab_size", 0) or 0)
     watch = HealthWatch(events, spec.method, spec.health, vocabulary)
     if not request.finish:  # then no step is taken, and what there is shall be kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -30,17 +31,19 @@ _NAMES = {
     torch.bool: "BOOL",
 }
 DTYPE_OF = {name: dtype for dtype, name in _NAMES.items()}
-# Our writer holds one tensor at a time; a check of values goes through slices of about this many elements.
+# Our writer holds one tensor at a time; bytes that stay as they are and checks of values go by slices of this size.
 _SLICE = 1 << 24
+_HINT = "training diverged: look at the loss, lower learning_rate or max_grad_norm"
 
 
 class Slot(NamedTuple):
-    """Where a tensor is and what it looks like, without its data."""
+    """Where a tensor is and what it looks like, without its data. `start`: of its bytes in the file."""
 
     name: str
     file: str
     dtype: torch.dtype
     shape: tuple[int, ...]
+    start: int = -1
 
     @property
     def nbytes(self) -> int:
@@ -83,23 +86,52 @@ def _indexed(index: Path) -> set[str]:
 
 def _header(path: Path) -> Iterator[Slot]:
     try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                view = file.get_slice(name)
-                if view.get_dtype() not in DTYPE_OF:
-                    raise ActionError(f"{name} is of type {view.get_dtype()}", slug="bad-weights")
-                yield Slot(name, str(path), DTYPE_OF[view.get_dtype()], tuple(view.get_shape()))
-    except (SafetensorError, FileNotFoundError) as e:
+        with safe_open(path, framework="pt") as file:  # which checks that offsets and shapes fit each other
+            views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json_of(file.read(length))
+    except (SafetensorError, FileNotFoundError, ValueError) as e:
         raise ActionError(f"{path.name} is not a safetensors file: {e}", slug="bad-weights") from e
+    for name, view in views.items():
+        if view.get_dtype() not in DTYPE_OF:
+            raise ActionError(f"{name} is of type {view.get_dtype()}", slug="bad-weights")
+        start = 8 + length + header[name]["data_offsets"][0]
+        yield Slot(name, str(path), DTYPE_OF[view.get_dtype()], tuple(view.get_shape()), start)
 
 
 def read(slot: Slot) -> torch.Tensor:
-    with safe_open(slot.file, framework="pt") as file:
-        return file.get_tensor(slot.name)
+    """The tensor, in memory of its own: a mapped file would count as memory as long as any of its tensors lives."""
+    return _bytes_of(slot, 0, slot.nbytes).view(slot.dtype).reshape(slot.shape)
 
 
-def validate(directory: str | Path) -> int:
-    """Parse every header and read every value; returns the number of tensors.
+def read_rows(slot: Slot, first: int, count: int) -> torch.Tensor:
+    """Rows of the first dimension."""
+    row = slot.nbytes // slot.shape[0]
+    return _bytes_of(slot, first * row, count * row).view(slot.dtype).reshape(count, *slot.shape[1:])
+
+
+def slices(slot: Slot) -> Iterator[torch.Tensor]:
+    """All of a tensor's bytes in order, some 16 MB at a time."""
+    for first in range(0, slot.nbytes, _SLICE):
+        yield _bytes_of(slot, first, min(_SLICE, slot.nbytes - first))
+
+
+def _bytes_of(slot: Slot, first: int, count: int) -> torch.Tensor:
+    held = torch.empty(count, dtype=torch.uint8)
+    with open(slot.file, "rb", buffering=0) as file:
+        os.lseek(file.fileno(), slot.start + first, os.SEEK_SET)
+        view = memoryview(held.numpy().data)
+        while view:
+            got = file.readinto(view)
+            if not got:
+                raise ActionError(f"{Path(slot.file).name} ends within {slot.name}", slug="bad-weights")
+            view = view[got:]
+    return held
+
+
+def validate(directory: str | Path, values: bool = True) -> int:
+    """Parse every header and read every value; returns the number of tensors. Without `values`, only headers.
 
     Raises ActionError `bad-weights` for an empty tensor, a NaN, an infinity, or no tensor at all.
     """
@@ -109,24 +141,25 @@ def validate(directory: str | Path) -> int:
     for slot in slots.values():
         if 0 in slot.shape:
             raise ActionError(f"{slot.name} is empty (shape {list(slot.shape)})", slug="bad-weights")
-        if slot.dtype.is_floating_point and not _finite(read(slot)):
-            raise ActionError(
-                f"{slot.name} has a NaN or an infinity",
-                slug="bad-weights",
-                hint="training diverged: look at the loss, lower learning_rate or max_grad_norm",
-            )
+        if values:
+            for part in slices(slot):
+                _check_finite(slot.name, part.view(slot.dtype))
     return len(slots)
 
 
-def _finite(tensor: torch.Tensor) -> bool:
-    flat = tensor.reshape(-1)
-    return all(bool(torch.isfinite(part).all()) for part in flat.split(_SLICE))
+def _check_finite(name: str, values: torch.Tensor) -> None:
+    """Of one dimension. A sum is a number unless one of the values is none, or it is too large itself."""
+    if not values.is_floating_point() or math.isfinite(float(values.sum(dtype=torch.float32))):
+        return
+    if not all(bool(torch.isfinite(part).all()) for part in values.split(_SLICE)):
+        raise ActionError(f"{name} has a NaN or an infinity", slug="bad-weights", hint=_HINT)
 
 
-def write(directory: str | Path, slots: Iterable[Slot], tensor: Callable[[Slot], torch.Tensor]) -> None:
+def write(directory: str | Path, slots: Iterable[Slot], tensor: Callable[[Slot], torch.Tensor | Slot]) -> None:
     """Write a model's weights, sharded at 5 GB, holding one tensor at a time.
 
-    `slots` says name, dtype and shape of the result; `tensor` makes each. The bytes depend on these alone.
+    `slots` says name, dtype and shape of the result; `tensor` makes each, or says whose bytes it has. The bytes depend
+    on these alone. ActionError `bad-weights` for a NaN or an infinity.
     """
     target = Path(directory)
     shards = _shards(sorted(slots, key=lambda s: s.name))
@@ -155,7 +188,7 @@ def _shards(slots: list[Slot]) -> list[list[Slot]]:
     return shards
 
 
-def _write_file(path: Path, slots: list[Slot], tensor: Callable[[Slot], torch.Tensor]) -> None:
+def _write_file(path: Path, slots: list[Slot], tensor: Callable[[Slot], torch.Tensor | Slot]) -> None:
     # safetensors' own writer aligns by putting wide types first; readers of mmaps rely on that alignment.
     ordered = sorted(slots, key=lambda s: (-s.dtype.itemsize, s.name))
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -172,7 +205,14 @@ def _write_file(path: Path, slots: list[Slot], tensor: Callable[[Slot], torch.Te
     with path.open("wb") as out:
         out.write(struct.pack("<Q", len(text)) + text)
         for slot in ordered:
-            value = tensor(slot).detach().to("cpu", slot.dtype).contiguous()
-            if tuple(value.shape) != slot.shape:
-                raise ValueError(f"{slot.name}: shape {tuple(value.shape)}, declared {slot.shape}")
-            out.write(value.reshape(-1).view(torch.uint8).numpy().data)
+            made = tensor(slot)
+            if (tuple(made.shape), made.dtype if isinstance(made, Slot) else slot.dtype) != (slot.shape, slot.dtype):
+                raise ValueError(f"{slot.name}: shape {tuple(made.shape)}, declared {slot.shape}")
+            parts = slices(made) if isinstance(made, Slot) else _slices_in_memory(made.detach().to("cpu", slot.dtype))
+            for part in parts:
+                _check_finite(slot.name, part.view(slot.dtype))
+                out.write(part.numpy().data)
+
+
+def _slices_in_memory(value: torch.Tensor) -> Iterable[torch.Tensor]:
+    return value.contiguous().reshape(-1).view(torch.uint8).split(_SLICE)

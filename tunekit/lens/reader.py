@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tunekit.data.answers import FORMS as ANSWERED
 from tunekit.data.columns import Row
 from tunekit.data.encoder import Encoder
 from tunekit.data.rowset import Dataset
@@ -55,7 +56,7 @@ class Reader:
     @property
     def template(self) -> str:
         """The chat template that rows are printed with; empty without one."""
-        if self.tokens is not None and self.tokens.shape != "chat":
+        if self.tokens is not None and self.tokens.shape not in ("chat", *ANSWERED):
             return ""
         template = self._encoder.template if self._encoder else self.vocabulary.template
         return template.text if template else ""

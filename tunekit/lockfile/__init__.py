@@ -21,6 +21,7 @@ from tunekit.lockfile.blocks import (
     empty_lock,
     recipe_of,
 )
+from tunekit.lockfile.editing import edit_lock
 from tunekit.lockfile.reading import load_lock, read_lock
 from tunekit.lockfile.writing import dump_lock, save_lock
 
@@ -35,6 +36,7 @@ __all__ = [
     "bad_path",
     "block_of",
     "dump_lock",
+    "edit_lock",
     "empty_lock",
     "load_lock",
     "read_lock",

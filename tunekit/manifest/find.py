@@ -13,6 +13,21 @@ MANIFEST = "tunekit.toml"
 OURS = ".tunekit"
 
 
+def own_folder(root: Path) -> None:
+    """Make `.tunekit`, with a `.gitignore` of its own: nothing in it belongs into a repository."""
+    try:
+        fd = os.open(f"{root}/{OURS}/.gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        os.makedirs(f"{root}/{OURS}", exist_ok=True)
+        return own_folder(root)
+    try:
+        os.write(fd, b"*\n")
+    finally:
+        os.close(fd)
+
+
 def _check_ours(root: Path) -> None:
     """What tunekit writes in a project stays there. A clone may come with links: `history.jsonl` is appended to, and
     one that leads to a shell's start-up file would be executed. UsageError `path-outside-project`."""

@@ -13,6 +13,7 @@ from tunekit.foreign import Unfit, toml_of
 from tunekit.label import NAME, Label, parse_label
 from tunekit.manifest.convert import Place, convert
 from tunekit.manifest.find import MANIFEST
+from tunekit.manifest.matrix import Groups, Raw, expand
 from tunekit.manifest.method import Methods
 from tunekit.manifest.profile import read_profiles
 from tunekit.manifest.recipe import Recipe, find, load_recipes, merged
@@ -63,7 +64,8 @@ class Target(NamedTuple):
 class Manifest(NamedTuple):
     """`files`: the TOML that was read, `folders`: where more of it would be found, `code`: the methods that were read
     (all of it for the state cache). Where something is wrong: `sources` of targets that have no spec, with their
-    places; `whole`: whether every file could be read, so that its labels are known."""
+    places; `whole`: whether every file could be read, so that its labels are known. `groups`: tables with a matrix, and
+    the labels of their points."""
 
     root: Path
     settings: ProjectSettings
@@ -75,6 +77,7 @@ class Manifest(NamedTuple):
     whole: bool
     code: list[Path] = []
     profiles: dict[str, str] = {}
+    groups: Groups = {}
 
 
 def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
@@ -86,6 +89,7 @@ def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
     recipes = load_recipes(root, problems)
     raw = _tables(documents, problems)
     _override(raw, overrides)
+    raw, groups = expand(raw, problems)
     profiles = read_profiles(documents, problems)
     methods = Methods(root)
     targets: dict[str, Target] = {}
@@ -98,10 +102,11 @@ def load(root: Path, overrides: list[str], problems: list[Problem]) -> Manifest:
             sources.append((values["source"], where))
     _check_recipes(recipes, methods, problems)
     if first and whole:
-        _check_default(settings.default, raw, Place(first, ("project",)), problems)
+        _check_default(settings.default, [*map(str, raw), *groups], Place(first, ("project",)), problems)
     files += [r.path for r in recipes.values()]
     folders += [root / "recipes"]
-    return Manifest(root, settings, targets, recipes, files, folders, sources, whole, methods.files, profiles)
+    problems[:] = list(dict.fromkeys(problems))  # the points of a matrix have most of theirs in common
+    return Manifest(root, settings, targets, recipes, files, folders, sources, whole, methods.files, profiles, groups)
 
 
 _NO_SETTINGS = ProjectSettings(name="")
@@ -149,7 +154,6 @@ def _documents(
     return documents, files, folders, whole
 
 
-Raw = dict[Label, tuple[dict[str, Any], Place]]
 _RESERVED = {"store"}
 
 
@@ -225,11 +229,11 @@ def _override(raw: Raw, overrides: list[str]) -> None:
         raw[label] = (merged(values, parsed), place)
 
 
-def _check_default(default: list[str], raw: Raw, place: Place, problems: list[Problem]) -> None:
+def _check_default(default: list[str], known: list[str], place: Place, problems: list[Problem]) -> None:
     for text in default:
         label = parse_label(text)
-        if label is None or label._replace(output="", step="") not in raw:
-            hint = nearest(text, [str(x) for x in raw])
+        if label is None or label.target not in known:
+            hint = nearest(text, known)
             problems.append(place.problem("unknown-label", f"there is no `{text}`", "default", hint))
 
 

@@ -88,6 +88,9 @@ class ProjectScope:
         finally:
             self._policies.pop()
             self.current = asking
+        if got.judges:
+            hint = "name the policy that it was trained from, or another one"
+            self.problem("not-a-policy", key, f"{text} says {got.judges} of a text and writes none", hint)
         label = parse_label(text)
         return _with_output(got, label.output, str(found.label)) if label and label.output else got
 
@@ -141,6 +144,12 @@ class ProjectScope:
             self.problem("bad-label", key, f"`{text}` is not a label", f"labels look like `{example}`")
         elif label.kind not in allowed:
             self.problem("wrong-kind", key, f"`{text}` is a {label.kind}; here stands {' or '.join(allowed)}")
+        elif label.target in self.manifest.groups:
+            points = self.manifest.groups[label.target]
+            message = f"`{text}` has a matrix: it is {len(points)} targets, and here stands one"
+            hint = f'name one, like {points[0]}; or `matrix = {{ {key} = ["{text}"] }}`: one of these for each'
+            if points:  # else what is wrong with the matrix is said
+                self.problem("matrix-label", key, message, hint)
         elif label.target not in targets:
             same = [t for t in targets if t.partition(":")[0] in allowed]
             wrong = any(f"{p.table}.".startswith(f"{label.kind}.{label.name}.") for p in self.problems)
@@ -279,10 +288,12 @@ def build_graph(manifest: Manifest, problems: list[Problem]) -> tuple[Graph, lis
     versions = {a.kind: kind_of(a.kind).version for a in actions.values()}
     stamped = {label: a._replace(stamp=stamp(a, versions[a.kind])) for label, a in actions.items()}
     graph = Graph.of(stamped, targets, versions)
-    default = manifest.settings.default or _ends(graph)
+    groups = manifest.groups
+    default = [x for text in manifest.settings.default for x in groups.get(text, [text])] or _ends(graph)
     recipes = {t.recipe: manifest.recipes[t.recipe].document.values for t in manifest.targets.values() if t.recipe}
     asked = sorted({*manifest.settings.pass_env})
     whole = graph._replace(default=default, pass_env=asked, recipes=recipes, profiles=manifest.profiles)
+    whole = whole._replace(groups=groups)
     return whole, [*manifest.code, *scope.code_files.values()]
 
 

@@ -6,9 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from tunekit.bounds import bound
 from tunekit.derive import Action, Edge, Policy, Scope, action_of
+from tunekit.forms import Reads
 from tunekit.health import fault_of
 from tunekit.label import Label
-from tunekit.spec import PRIVATE, PositiveInt, Spec, numeric, operational, semantic
+from tunekit.methods import schedule
+from tunekit.methods.optimizers import Optimizer
+from tunekit.methods.schedule import Scheduler
+from tunekit.spec import PRIVATE, PositiveFloat, PositiveInt, Share, Spec, numeric, operational, semantic
 from tunekit.steps.adapter.spec import Adapter
 from tunekit.steps.merge.spec import Merge
 from tunekit.steps.tokens.spec import Masking, token_item, tokens_action
@@ -56,19 +60,36 @@ class Run(Spec, frozen=True, kw_only=True):
     adapter: Annotated[
         str | Adapter | None, semantic("`adapter:` label or table; none: full weights, or the model's own adapter.")
     ] = None
+    train_parameters: Annotated[
+        list[str] | None,
+        semantic("Full weights: regexes that match the whole names of the parameters to train; default: all of them."),
+    ] = None
     batch_size: Annotated[int, semantic("Rows per optimizer step, over all devices.", ge=1)] = 16
     epochs: Annotated[float, semantic("Passes over the data, unless `max_steps` is set.", gt=0)] = 1.0
     max_steps: Annotated[PositiveInt | None, semantic("Optimizer steps.")] = None
     learning_rate: Annotated[float, semantic("Peak learning rate.", gt=0)] = 2e-5
-    lr_scheduler: Annotated[
-        Literal["linear", "cosine", "constant", "constant_with_warmup"], semantic("Shape after warm-up.")
-    ] = "cosine"
+    learning_rates: Annotated[
+        dict[str, PositiveFloat],
+        semantic("Peak learning rates of parameters whose whole name a regex matches: `{ '.*lora_B.*' = 1e-3 }`."),
+    ] = {}
+    lr_scheduler: Annotated[Scheduler, semantic("Shape after warm-up.")] = "cosine"
     warmup_ratio: Annotated[float, semantic("Share of the steps spent warming up.", ge=0, le=1)] = 0.0
-    weight_decay: Annotated[float, semantic("AdamW decay.", ge=0)] = 0.0
-    adam_beta1: Annotated[float, semantic("AdamW first-moment decay.", ge=0, lt=1)] = 0.9
-    adam_beta2: Annotated[float, semantic("AdamW second-moment decay.", ge=0, lt=1)] = 0.999
+    warmup_steps: Annotated[int, semantic("Steps spent warming up (or `warmup_ratio`).", ge=0)] = 0
+    min_lr_ratio: Annotated[
+        float, semantic("Share of the peak at the end (cosine_with_min_lr, warmup_stable_decay).", ge=0, lt=1)
+    ] = 0.0
+    decay_ratio: Annotated[
+        Share | None, semantic("Share of the steps spent decaying (warmup_stable_decay); default: 0.1.")
+    ] = None
+    weight_decay: Annotated[float, semantic("Weight decay (not of biases and norms).", ge=0)] = 0.0
+    adam_beta1: Annotated[float, semantic("First-moment decay of the Adam family.", ge=0, lt=1)] = 0.9
+    adam_beta2: Annotated[float, semantic("Second-moment decay of the Adam family.", ge=0, lt=1)] = 0.999
     max_grad_norm: Annotated[float, semantic("Gradient clipping; 0: none.", ge=0)] = 1.0
-    optimizer: Annotated[Literal["adamw_torch", "adamw_torch_fused"], semantic("Optimizer.")] = "adamw_torch"
+    optimizer: Annotated[Optimizer, semantic("Optimizer (docs/training.md has the package of each).")] = "adamw_torch"
+    optimizer_args: Annotated[
+        dict[str, float | bool | str | list[float]],
+        semantic("Further arguments of the optimizer's class: `{ momentum = 0.9 }`."),
+    ] = {}
     seed: Annotated[int, semantic("Seed of initial adapter weights, data order and sampling.", ge=0)] = 42
     dtype: Annotated[Literal["float32", "bfloat16"], semantic("Weights and activations while training.")] = "float32"
     attn: Annotated[
@@ -76,6 +97,11 @@ class Run(Spec, frozen=True, kw_only=True):
         numeric("Attention implementation; a named one that does not take effect is an error."),
     ] = "auto"
     micro_batch_size: Annotated[PositiveInt | None, numeric("Rows a forward pass on one device; default: all.")] = None
+    processes: Annotated[int, numeric("Processes on this machine, one a device.", ge=1)] = 1
+    strategy: Annotated[
+        Literal["ddp", "zero1"],
+        numeric("With `processes`: `ddp` averages gradients, `zero1` also splits the optimizer's state (DeepSpeed)."),
+    ] = "ddp"
     gradient_checkpointing: Annotated[bool, numeric("Recompute activations to save memory.")] = False
     cpus: Annotated[int, numeric("Threads; 0: all that there are.", ge=0)] = 0
     logging_steps: Annotated[int, operational("Steps between two points of the metrics history.", ge=1)] = 1
@@ -103,16 +129,24 @@ class Run(Spec, frozen=True, kw_only=True):
             for name, text in self.gates.items()
             if bound(text) is None
         ]
+        if self.strategy != "ddp" and self.processes == 1:
+            message = f"`{self.strategy}` splits work between processes, and there is one"
+            wrong.append(("strategy", message, "processes = 2, or more; or leave `strategy` out"))
+        if self.batch_size % self.processes:
+            message = f"batch_size {self.batch_size} is not a multiple of {self.processes} processes"
+            wrong.append(("processes", message, "each process takes an equal share of a step's rows"))
         micro = self.micro_batch_size
         if micro and self.batch_size % micro:
             message = f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}"
             hint = "accumulation = batch_size / (micro_batch_size x world size) must be whole"
             wrong.append(("micro_batch_size", message, hint))
+        if self.train_parameters == []:
+            wrong.append(("train_parameters", "no parameter would be trained", "name some, or remove it for all"))
         if self.profile and not self.profile.chosen():
             wrong.append(("profile", "no step is profiled", "steps = 5, or a list of steps"))
         if fault := fault_of(self.method, self.health):
             wrong.append(("health", *fault))
-        return wrong
+        return wrong + schedule.faults(self)
 
 
 # Fields that enter the key as digests of what they name (or, for the adapter, resolved).
@@ -142,6 +176,9 @@ def start_of(label: Label, spec: Run, scope: Scope) -> tuple[dict[str, list[Edge
     found = scope.policy(spec.model, "model")
     new = scope.adapter(spec.adapter, "adapter") if _declares_adapter(spec, found, scope) else None
     assert new is None or isinstance(new, Adapter)
+    if spec.train_parameters is not None and (new or found.adapter):
+        hint = "an adapter says what it trains: `target_modules`, `modules_to_save`"
+        scope.problem("unused-setting", "train_parameters", "`train_parameters` chooses among full weights", hint)
     if found.adapter is None:
         return {"base": [found.base]}, new, found.tokenizer
     if new is None:
@@ -214,10 +251,19 @@ def run_action(
     return action._replace(fields=action.fields | fields | inlined, spec=worker_spec)
 
 
-def tokens_of(owner: Label, items: list[DataItem], tokenizer: Edge, key: str, scope: Scope) -> Edge:
-    """Add the `#tokens` action of a run and return its edge."""
-    token_items = [token_item(scope, item.dataset, key, item) for item in items]
-    return scope.add(tokens_action(owner, token_items, [scope.dataset(i.dataset, key) for i in items], tokenizer))
+def tokens_of(
+    owner: Label,
+    items: list[DataItem],
+    tokenizer: Edge,
+    key: str,
+    scope: Scope,
+    reads: tuple[Reads, ...] = ("loss",),
+) -> Edge:
+    """Add the `#tokens` action of a run and return its edge. `reads`: what of every row, an item each: `("chosen",
+    "rejected")` of pairs."""
+    token_items = [token_item(scope, item.dataset, key, item, what) for item in items for what in reads]
+    data = [edge for item in items for edge in [scope.dataset(item.dataset, key)] * len(reads)]
+    return scope.add(tokens_action(owner, token_items, data, tokenizer))
 
 
 def derive(label: Label, spec: Run, scope: Scope) -> None:

@@ -59,7 +59,7 @@ class Elsewhere:
         """True if one of them was found that was not asked for before."""
         new = [key for key in dict.fromkeys(keys) if key not in self._asked]
         self._asked.update(new)
-        found = self.remote.lookup(new) if new else {}
+        found = self.remote.lookup(new, self.planner.results.promoted) if new else {}
         self.records |= found
         return bool(found)
 

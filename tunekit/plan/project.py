@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tunekit.errors import DeclarationError, Problem, Problems, UsageError, nearest
+from tunekit.graph import Graph
 from tunekit.label import parse_label
 from tunekit.lockfile import load_lock
 from tunekit.plan.inputs import Inputs, expect_sources, sources_hold
@@ -46,11 +47,28 @@ def _relative(path: Path, root: Path) -> str:
     return os.path.relpath(path, root) if path.is_relative_to(root) else str(path)
 
 
+def _points(graph: Graph, text: str) -> list[str]:
+    """The points of a label with a matrix, with its output and step; any other text as it is."""
+    label = parse_label(text)
+    points = graph.groups.get(label.target) if label else None
+    return [text] if label is None or points is None else [p + text[len(label.target) :] for p in points]
+
+
+def wanted_one(planner: Planner, text: str) -> str:
+    """The action label behind one label. UsageError `matrix-label` where that is many."""
+    found = wanted(planner, [text])
+    if len(found) > 1:
+        message = f"`{text}` has a matrix: it is {len(found)} targets, and one is asked for"
+        raise UsageError(message, slug="matrix-label", hint="name one: " + ", ".join(found))
+    return found[0]
+
+
 def wanted(planner: Planner, request: list[str]) -> list[str]:
-    """Action labels behind what was asked for (`run:x`, `run:x#tokens`, `run:x@best`); the default without a label."""
+    """Action labels behind what was asked for (`run:x`, `run:x#tokens`, `run:x@best`); the default without a label. A
+    label with a matrix is all of its points."""
     out = []
     graph = planner.graph
-    for text in request or graph.default:
+    for text in [point for asked in request or graph.default for point in _points(graph, asked)]:
         label = parse_label(text)
         name = str(label._replace(output="")) if label else text
         if name not in graph.actions:

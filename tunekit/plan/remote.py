@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from tunekit.lockfile import ResultBlock
 from tunekit.parts import Made
 from tunekit.store.store import Store
 
 Say = Callable[[int, int], None]  # bytes that are here, bytes in all
+Promoted = Callable[[str], ResultBlock | None]  # what the lock chose for a key
 
 
 class Remote(Protocol):
@@ -17,8 +19,9 @@ class Remote(Protocol):
 
     url: str
 
-    def lookup(self, keys: list[str]) -> dict[str, dict[str, Any]]:
-        """Records of those keys that it has, in one batch."""
+    def lookup(self, keys: list[str], promoted: Promoted) -> dict[str, dict[str, Any]]:
+        """Records of those keys that it has, in one batch: of a promoted result the one that was promoted, if it has
+        that."""
         ...
 
     def have(self, trees: list[str]) -> set[str]:
@@ -28,6 +31,10 @@ class Remote(Protocol):
     def fetch(self, store: Store, trees: list[str], say: Say) -> dict[str, str]:
         """Bring artifacts into the store, side by side. Artifact → why it could not be had, for those that are not
         there afterwards."""
+        ...
+
+    def halt(self) -> None:
+        """Whatever is being fetched by other threads ends soon, and is not there."""
         ...
 
     def small(self, store: Store, digests: list[str]) -> None:

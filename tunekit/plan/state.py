@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import tunekit
 from tunekit.foreign import STATE_BYTES, json_of, read_plain
+from tunekit.manifest.find import own_folder
 from tunekit.store.store import config_folder
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class State:
         if not self.completed:
             self.done = {}  # a build that failed, with the changes that it saw
         self._settle()
+        own_folder(self.root)
         glance, rest = ({name: getattr(self, name) for name in names} for names in (self._GLANCE, self._REST))
         write_checked(self.folder / "index.json", line_of(glance), line_of(rest))
         self.dirty = self.redrawn = False
@@ -143,6 +145,7 @@ class State:
         from tunekit.plan.graph_file import pack
 
         shape, lines = pack(graph)
+        own_folder(self.root)
         head = {"site": site_signature(), "graph": shape}  # an installed package may bring kinds
         write_checked(self.folder / "graph.json", line_of(head), *lines)
         self.dirty = True

@@ -29,7 +29,9 @@ class Lines:
             handler(event)
 
     def say(self, text: str, *, error: bool = False) -> None:
-        print(text + "\n", end="", file=sys.stderr if error else sys.stdout, flush=True)  # one write, not two
+        stream = sys.stderr if error else sys.stdout
+        stream.write(text + "\n")
+        stream.flush()  # one write: `print` makes two
 
     def on_plan(self, event: dict[str, Any]) -> None:
         self.total = event["total"]

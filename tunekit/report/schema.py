@@ -32,6 +32,8 @@ def manifest_schema() -> dict[str, Any]:
     of = dict(zip(structs, refs, strict=True))
     for struct in methods.values():
         _with_recipe(components[struct.__name__])
+    for struct in targets.values():
+        _with_matrix(components[struct.__name__])
     tables = {name: _named(of[struct]) for name, struct in targets.items()}
     tables["run"] = _named({"anyOf": [*(of[struct] for struct in methods.values()), _OWN]})
     return {
@@ -59,3 +61,13 @@ def _with_recipe(component: dict[str, Any]) -> None:
     component["properties"] = {"recipe": recipe, **component["properties"]}
     required = component.pop("required", [])
     component["anyOf"] = [{"required": ["recipe"]}, {"required": ["method", *required]}]
+    _with_matrix(component)
+
+
+def _with_matrix(component: dict[str, Any]) -> None:
+    """A table may leave to its matrix whatever it would have to say itself."""
+    lists = {"type": "array", "minItems": 1}
+    matrix = {"type": "object", "minProperties": 1, "additionalProperties": lists}
+    component["properties"] |= {"matrix": matrix | {"description": "A target for every combination (docs/sweeps.md)."}}
+    ways = component.pop("anyOf", [{"required": component.pop("required", [])}])
+    component["anyOf"] = [*ways, {"required": ["matrix"]}]

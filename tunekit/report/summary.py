@@ -63,7 +63,7 @@ class Summary:
         """Account for one event."""
         match event["type"]:
             case "plan":
-                self._why = {step["label"]: step["reasons"] for step in event["order"]}
+                self._why |= {step["label"]: step["reasons"] for step in event["order"]}
             case "begin":
                 self._why[event["action"]] = event["reasons"]
             case "fetched":  # of the remote; no `end` follows where it was all that was to be done

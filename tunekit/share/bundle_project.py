@@ -39,20 +39,26 @@ def project_files(planner: Planner, labels: list[str]) -> Files:
     manifest = load(root, [], problems)
     if problems:
         raise DeclarationError(problems)
-    needed = {label.partition("#")[0] for label in planner.graph.closure(labels)}
+    graph = planner.graph
+    needed = {label.partition("#")[0] for label in graph.closure(labels)}
+    points = [p for group in graph.groups.values() if not needed.isdisjoint(group) for p in group]  # one table has all
+    needed |= {label.partition("#")[0] for label in graph.closure(points)}
     kept = {name: t for name, t in manifest.targets.items() if name in needed or t.label.kind == "adapter"}
     whole = len(kept) == len(manifest.targets)
     reduced = manifest._replace(targets=kept, code=[root / t.kind.file for t in kept.values() if t.kind.file])
+    tables = {group for group, members in graph.groups.items() if not needed.isdisjoint(members)}
+    reduced = reduced._replace(groups={g: members for g, members in manifest.groups.items() if g in tables})
     graph, read = build_graph(reduced, problems)
-    recipes = _recipes(manifest, set(kept))
+    named = {*kept, *tables}  # of tables, as they stand in the TOML
+    recipes = _recipes(manifest, named)
     found: Files = {str(path.relative_to(root)): path for path in read}
     if outside := sorted(source for source in graph.sources if is_outside(source)):
         hint = "copy the files into the project: they are on this machine only"
         raise UsageError(f"not bundled: {', '.join(outside)}", slug="path-outside-project", hint=hint)
     found |= _code(planner, graph) | dict(_path_files(root, graph))
     found |= {name: recipes[name] for name in recipes}
-    found |= _documents(manifest, set(kept), labels, whole=whole)
-    found |= _lock(manifest, graph, set(kept), whole=whole)
+    found |= _documents(manifest, named, labels, whole=whole)
+    found |= _lock(manifest, graph, named, whole=whole)
     for path in found:
         if any(part.startswith(".") for part in path.split("/")):
             hint = "rename it: whoever opens a bundle does not want hidden files from it"

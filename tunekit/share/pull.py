@@ -48,7 +48,7 @@ def _why_missing(planner: Planner, elsewhere: Known, node: Node) -> str:
 def _conflicts(planner: Planner, elsewhere: Known, labels: list[str]) -> dict[str, str]:
     """Of results that were here before: where the remote has other bytes for the same key."""
     keys = {label: planner.nodes[label].key for label in labels if not planner.nodes[label].action.source}
-    theirs = elsewhere.remote.lookup(list(keys.values()))
+    theirs = elsewhere.remote.lookup(list(keys.values()), planner.results.promoted)
     found = {}
     for label, key in keys.items():
         ours, other = planner.results.record(key), theirs.get(key)

@@ -14,7 +14,7 @@ from tunekit.parts import Made, listed
 from tunekit.plan.planner import Node, Planner
 from tunekit.share.private import private_labels
 from tunekit.share.remote import read_hints
-from tunekit.share.remote_place import BATCH_BYTES, BATCH_FILES, Item, Place, blob, entry, hints
+from tunekit.share.remote_place import BATCH_BYTES, BATCH_FILES, Item, Place, attempt_entry, blob, entry, hints
 from tunekit.share.remote_record import Machine, Unfit, incoming, outgoing
 from tunekit.share.remote_tree import tree_blob
 from tunekit.store import artifacts, records
@@ -51,6 +51,15 @@ class _Leaving(NamedTuple):
     lists: dict[str, list[artifacts.Entry]]
     parts: list[Made]
     here: bool = True
+    promoted: bool = False  # the lock chose it: it has a place of its own where another attempt was quicker
+
+    @property
+    def names(self) -> list[str]:
+        """Of its entry, the first that is free or its own."""
+        if not self.record:
+            return []
+        key, attempt = self.record["key"], self.record["attempt"]
+        return [entry(key), *([beside] if self.promoted and (beside := attempt_entry(key, attempt)) else [])]
 
 
 def push(planner: Planner, labels: list[str], asked: list[str], place: Place, say: Say, *, sources: bool) -> Pushed:
@@ -97,10 +106,11 @@ def _result(planner: Planner, node: Node, machine: Machine) -> _Leaving | Skippe
         return Skipped(node.label, "not-here", "it is not built")
     if how := early(record):
         return Skipped(node.label, "early", f"it was {how}, and the entry of its key is for a full training")
+    promoted = planner.results.promoted(node.key) is not None
     trees = {tree: artifacts.read_tree(store, tree) for tree in record["outputs"].values()}
     lists = {tree: entries for tree, entries in trees.items() if entries is not None}
     if len(lists) < len(trees) or not all(artifacts.whole(store, tree) is not None for tree in lists):
-        return _Leaving(node.label, record, b"", {}, [], here=False)
+        return _Leaving(node.label, record, b"", {}, [], here=False, promoted=promoted)
     body = outgoing(record, machine)
     if isinstance(body, Unfit):
         return Skipped(node.label, "names-this-machine", body.why)
@@ -110,7 +120,7 @@ def _result(planner: Planner, node: Node, machine: Machine) -> _Leaving | Skippe
         if entries is not None and artifacts.whole(store, made.output) is not None:
             parts.append(made)
             lists[made.output] = entries
-    return _Leaving(node.label, record, body, lists, parts)
+    return _Leaving(node.label, record, body, lists, parts, promoted=promoted)
 
 
 def _source(planner: Planner, node: Node) -> _Leaving | Skipped:
@@ -135,38 +145,31 @@ class _Push:
 
     def run(self, leaving: list[_Leaving]) -> Pushed:
         self.place.open()
-        there = self.place.read([entry(x.record["key"]) for x in leaving if x.record])
-        kept = [x for x in leaving if not (x.record and self._conflict(x, there.get(entry(x.record["key"]))))]
+        there = self.place.read([name for x in leaving for name in x.names])
+        places = {x.label: _placed(x, there) for x in leaving}
+        kept = [x for x in leaving if not (x.record and places[x.label] == TAKEN)]
+        self.skipped += [_conflict(x, there) for x in leaving if x.record and places[x.label] == TAKEN]
         self._objects(kept)
         self._hints([x for x in kept if x.parts])
-        entries, known = [], []
+        entries: list[str] = []
+        known: list[str] = []
         for x in kept:
             why = next((self.bad[e.digest] for es in x.lists.values() for e in es if e.digest in self.bad), "")
             if why:
                 self.skipped.append(Skipped(x.label, "corrupt", why))
-            elif not x.here and entry(x.record["key"]) not in there:
+            elif not x.here and places[x.label] != KNOWN:
                 self.skipped.append(Skipped(x.label, "not-here", "its objects are not in the store"))
-            elif not x.record or entry(x.record["key"]) in there:
-                known.append(x.label)
-            elif self.place.put_new(entry(x.record["key"]), x.body):
-                entries.append(x.label)
-            else:  # another machine was quicker
-                data = self.place.read([entry(x.record["key"])]).get(entry(x.record["key"]))
-                if not self._conflict(x, data):
-                    known.append(x.label)
+            else:
+                place = places[x.label] if x.record else KNOWN
+                while place not in (KNOWN, TAKEN) and not self.place.put_new(place, x.body):
+                    taken = x.names[: x.names.index(place) + 1]  # another machine was quicker
+                    there = dict.fromkeys(taken, b"") | self.place.read(x.names)
+                    place = _placed(x, there)
+                if place == TAKEN:
+                    self.skipped.append(_conflict(x, there))
+                else:
+                    (known if place == KNOWN else entries).append(x.label)
         return Pushed(entries, known, self.skipped, self.sent, self.size)
-
-    def _conflict(self, x: _Leaving, data: bytes | None) -> bool:
-        """Whether the remote has another result of the same key. It stays; both are named."""
-        if data is None:
-            return False
-        theirs = incoming(data, x.record["key"])
-        if theirs is not None and theirs["outputs"] == x.record["outputs"]:
-            return False
-        what = f"attempt {theirs['attempt']} ({_short(theirs)})" if theirs else "something that is no record of it"
-        why = f"the remote has {what}, which stays; here is attempt {x.record['attempt']} ({_short(x.record)})"
-        self.skipped.append(Skipped(x.label, "conflict", why))
-        return True
 
     def _objects(self, leaving: list[_Leaving]) -> None:
         """Send files, then lists of files, each once, and those only that are not there in full size."""
@@ -237,6 +240,28 @@ class _Push:
             body = Made.write([*by_chunk.values(), *others[: len(by_chunk)]]).encode()
             if body != data:
                 self.place.replace(hints(base), body)
+
+
+KNOWN, TAKEN = "known", "taken"
+
+
+def _placed(x: _Leaving, there: dict[str, bytes]) -> str:
+    """The name that its entry gets; KNOWN if the remote has this result, TAKEN if it has others in all its places."""
+    for name in x.names:
+        if name not in there:
+            return name
+        theirs = incoming(there[name], x.record["key"])
+        if theirs is not None and theirs["outputs"] == x.record["outputs"]:
+            return KNOWN
+    return TAKEN
+
+
+def _conflict(x: _Leaving, there: dict[str, bytes]) -> Skipped:
+    """The remote has another result of the same key. It stays; both are named."""
+    theirs = incoming(there[x.names[0]], x.record["key"])
+    what = f"attempt {theirs['attempt']} ({_short(theirs)})" if theirs else "something that is no record of it"
+    why = f"the remote has {what}, which stays; here is attempt {x.record['attempt']} ({_short(x.record)})"
+    return Skipped(x.label, "conflict", why)
 
 
 def _short(record: dict[str, Any]) -> str:

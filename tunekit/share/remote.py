@@ -16,7 +16,8 @@ from tunekit import diskspace
 from tunekit.errors import RemoteError
 from tunekit.hashing import hex_of, sha256_bytes
 from tunekit.parts import Made
-from tunekit.share.remote_place import BATCH_BYTES, BATCH_FILES, Item, Place, blob, entry, hints
+from tunekit.plan.remote import Promoted
+from tunekit.share.remote_place import BATCH_BYTES, BATCH_FILES, Item, Place, attempt_entry, blob, entry, hints
 from tunekit.share.remote_record import incoming
 from tunekit.share.remote_tree import entries_of
 from tunekit.store import artifacts
@@ -55,13 +56,17 @@ class Remote:
 
     # -- what there is ---------------------------------------------------------------------------
 
-    def lookup(self, keys: list[str]) -> dict[str, dict[str, Any]]:
-        found = {}
-        for key, data in self._read({key: entry(key) for key in keys}).items():
+    def lookup(self, keys: list[str], promoted: Promoted) -> dict[str, dict[str, Any]]:
+        chosen = {key: block for key in keys if (block := promoted(key)) is not None}
+        names = {name: key for key in keys for name in [entry(key)]}
+        names |= {name: key for key, block in chosen.items() if (name := attempt_entry(key, block.attempt))}
+        found: dict[str, dict[str, Any]] = {}
+        for name, data in self._read({name: name for name in names}).items():
+            key = names[name]
             record = incoming(data, key)
             if record is None:
-                self._unsound(f"its entry {entry(key)} is not a record of that key")
-            else:
+                self._unsound(f"its entry {name} is not a record of that key")
+            elif key not in found or record["outputs"] == chosen[key].outputs:
                 found[key] = record
         return found
 
@@ -141,6 +146,9 @@ class Remote:
             for item in placed:
                 _remove(item.path)
 
+    def halt(self) -> None:
+        self.place.halted = self._down = True
+
     # -- how it fails ----------------------------------------------------------------------------
 
     def _lists(self, trees: list[str]) -> dict[str, list[artifacts.Entry]]:
@@ -167,6 +175,8 @@ class Remote:
         try:
             yield
         except RemoteError as e:
+            if self.place.halted:
+                return
             if self._required:
                 raise
             self._down = True

@@ -10,7 +10,7 @@ from typing import Any
 from tunekit.errors import RemoteError, UsageError
 from tunekit.hashing import sha256_bytes, sha256_file
 from tunekit.share.remote_folder import fault_of
-from tunekit.share.remote_place import SMALL, Item, Outcome, denied, unreachable
+from tunekit.share.remote_place import SMALL, Item, Outcome, denied, halt_if, unreachable
 from tunekit.share.remote_pool import side_by_side
 
 _AT_ONCE = 16
@@ -25,6 +25,7 @@ class Bucket:
     """`url` as in `s3://bucket/prefix`."""
 
     writable = True
+    halted = False
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -59,6 +60,7 @@ class Bucket:
 
     def _get(self, item: Item) -> Outcome:
         path = self._path(item.name)
+        halt_if(self)
         try:
             if item.size <= _INLINE:
                 data = self._fs.cat_file(path, start=0, end=item.size + 1) if item.size else self._fs.cat_file(path)

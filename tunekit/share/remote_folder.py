@@ -7,12 +7,12 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tunekit.errors import RemoteError
 from tunekit.hashing import PREFIX
-from tunekit.share.remote_place import BLOCK, SMALL, Item, Outcome, denied, unreachable
+from tunekit.share.remote_place import BLOCK, SMALL, Item, Outcome, denied, halt_if, unreachable
 from tunekit.store.arrivals import flush, flush_names, name_file
 from tunekit.store.disk import write_new
 
@@ -23,6 +23,7 @@ class Folder:
     """`place` is the folder; `tmp/` in it holds what has no name yet."""
 
     writable = True
+    halted = False
 
     def __init__(self, place: Path) -> None:
         self.url = str(place)
@@ -61,7 +62,7 @@ class Folder:
         self._must_be_there()
         for item in items:
             try:
-                digest, size = copy_hashed(f"{self._base}/{item.name}", item.path, item.size)
+                digest, size = copy_hashed(f"{self._base}/{item.name}", item.path, item.size, lambda: halt_if(self))
             except FileNotFoundError:
                 yield Outcome(item, "is not there", lost=True)
                 continue
@@ -138,15 +139,16 @@ class Folder:
         return RemoteError(f"the remote {self.url} cannot be written: {e.strerror}", slug="remote-denied", hint=hint)
 
 
-def copy_hashed(source: str, target: str, limit: int) -> tuple[str, int]:
+def copy_hashed(source: str, target: str, limit: int, between: Callable[[], None] = lambda: None) -> tuple[str, int]:
     """Copy a file of at most `limit` bytes to a new one (0444), hashing it on the way: its digest and size. One that
-    is longer is read for one byte more."""
+    is longer is read for one byte more. `between`: called between two blocks."""
     h, size = hashlib.sha256(), 0
     come = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         go = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         try:
             while size <= limit and (block := os.read(come, min(BLOCK, limit + 1 - size))):
+                between()
                 h.update(block)
                 size += len(block)
                 left = memoryview(block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
@@ -11,6 +12,7 @@ from tunekit.hashing import hex_of
 BATCH_FILES, BATCH_BYTES = 4096, 4 << 30  # so much comes or goes before it is made durable and named
 SMALL = 64 << 20  # records, lists of files and of parts: larger is not one of ours
 BLOCK = 1 << 20
+ATTEMPT = re.compile(r"[0-9A-Za-z]{1,32}(-[0-9a-z]{1,32}){0,3}\Z")
 
 
 class Item(NamedTuple):
@@ -36,6 +38,7 @@ class Place(Protocol):
 
     url: str
     writable: bool
+    halted: bool  # set by another thread: `get` ends soon, with RemoteError `halted`
 
     def open(self) -> None:
         """Make ready to be written to: a folder is made."""
@@ -73,6 +76,11 @@ def entry(key: str) -> str:
     return "ac/" + hex_of(key)
 
 
+def attempt_entry(key: str, attempt: str | int) -> str:
+    """Of an attempt that a lock promotes, where `entry` is another's; empty for a name that none has."""
+    return f"{entry(key)}.{attempt}" if isinstance(attempt, str) and ATTEMPT.match(attempt) else ""
+
+
 def blob(digest: str) -> str:
     return "cas/" + hex_of(digest)
 
@@ -90,6 +98,11 @@ def unreachable(url: str, error: BaseException) -> RemoteError:
 def denied(url: str, error: BaseException) -> RemoteError:
     return RemoteError(f"the remote {url} refuses this user ({str(error)[:300]})", slug="remote-denied",
                        hint="writers need credentials, in the environment or in the cloud's own files")  # fmt: skip
+
+
+def halt_if(place: Place) -> None:
+    if place.halted:
+        raise RemoteError(f"the remote {place.url} is not asked any more", slug="halted")
 
 
 def read_only(url: str) -> RemoteError:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from tunekit.hashing import canonical, hex_of
 from tunekit.plan.preimage import action_key
+from tunekit.share.remote_place import ATTEMPT
 from tunekit.store.records import SCHEMA
 
-_ATTEMPT = re.compile(r"[0-9A-Za-z]{1,32}(-[0-9a-z]{1,32}){0,3}\Z")
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL|PRIVATE_KEY", re.IGNORECASE)
 _SHORTEST = 8  # of a value that is looked for as a secret
 # An absolute path: two steps or more, not behind a word, a dot or another slash (so no URL).
@@ -91,7 +91,7 @@ def incoming(data: bytes, key: str) -> dict[str, Any] | None:
             body.pop("schema") == SCHEMA
             and all(isinstance(body[name], type_) for name, type_ in _FIELDS.items())
             and body["key"] == key == action_key(body["preimage"])
-            and bool(_ATTEMPT.match(body["attempt"]))
+            and bool(ATTEMPT.match(body["attempt"]))
             and "main" in body["outputs"]
             and all(hex_of(digest) for digest in body["outputs"].values())
             and (not body["metrics"] or bool(hex_of(body["metrics"])))

@@ -14,7 +14,7 @@ import httpx2
 import tunekit
 from tunekit.errors import RemoteError
 from tunekit.hashing import PREFIX
-from tunekit.share.remote_place import SMALL, Item, Outcome, denied, read_only, unreachable
+from tunekit.share.remote_place import SMALL, Item, Outcome, denied, halt_if, read_only, unreachable
 from tunekit.share.remote_pool import side_by_side
 
 _AT_ONCE = 8
@@ -27,6 +27,7 @@ class Web:
     """One pool of connections; proxies are those of the environment."""
 
     writable = False
+    halted = False
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -86,6 +87,7 @@ class Web:
                     answer.raise_for_status()
                     answered = True
                     for block in answer.iter_raw():
+                        halt_if(self)
                         take(block[: limit + 1 - size])
                         size += len(block)
                         if size > limit:

@@ -59,7 +59,7 @@ def live(store: Store) -> Live:
         for record in _records(store, *attempt):
             trees |= set(record["outputs"].values())
             objects |= {hex_of(d) for d in (record["log"], record["metrics"]) if d}
-            trees |= {part.output for part in listed(records.parts_list(store, record))}
+            trees |= set(_parts(records.parts_list(store, record)))
     for tree in trees:
         objects |= _objects_of(store, tree)
     trees, objects = _with_parts(store, trees, objects)
@@ -132,9 +132,16 @@ def _fresh(root: Path) -> set[str]:
 
 def _action(store: Store, use: Use) -> Root:
     """A running action: its inputs, the snapshot of its code, what it may copy from, and what it has taken so far."""
-    trees = {*use.trees, *(part.output for part in listed(use.parts))}
+    trees = {*use.trees, *_parts(use.parts)}
     placed = frozenset(_placed(store.staging(use.key))) if use.key else frozenset()
     return Root(f"running {use.action}", True, trees, set(), objects=placed)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Artifacts that a list of parts names; a torn line names none."""
+    for part in listed(text):
+        with contextlib.suppress(ValueError, AttributeError):
+            yield "sha256:" + hex_of(part.output)
 
 
 def _placed(staging: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from tunekit.errors import SourceError
 from tunekit.hashing import PREFIX
 from tunekit.lockfile import FileEntry, bad_path
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18  # what is read once is hashed and written while the processor has it near
 
 # done, total, unit: `Events.progress` fits
 Progress = Callable[[int, int, str], None]

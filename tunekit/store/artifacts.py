@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from tunekit.errors import StoreError
 from tunekit.foreign import json_of
-from tunekit.hashing import PREFIX, sha256_bytes, sha256_file, tree_digest
-from tunekit.store.disk import fsync_dir, write_new
+from tunekit.hashing import PREFIX, sha256_bytes, sha256_file, tree_digest, tree_digest_of
+from tunekit.store.disk import fsync_dir, read_file, write_new
 from tunekit.store.store import Store
 
 _NONE: Mapping[tuple[int, ...], str] = {}
@@ -149,10 +149,9 @@ def write_tree(store: Store, entries: list[Entry]) -> str:
 def read_tree(store: Store, digest: str) -> list[Entry] | None:
     """The files of an artifact, or None if the tree is not there or is not what its name says."""
     try:
-        with open(store.place("trees", digest), "rb") as file:
-            raw = json_of(file.read())
-        entries = [Entry(*e) for e in raw]
-        ok = tree_digest(list(entries)) == digest
+        body = read_file(store.place("trees", digest))
+        entries = [Entry(*e) for e in json_of(body)]
+        ok = tree_digest_of(body) == digest or tree_digest(list(entries)) == digest
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, OSError):

@@ -11,10 +11,11 @@ from typing import Any
 
 from tunekit.foreign import json_of
 from tunekit.hashing import hex_of, tree_digest
-from tunekit.store.disk import new_file, replace
+from tunekit.store.disk import filled, new_file, read_file, replace
 from tunekit.store.store import Store
 
 SCHEMA = "tunekit/record/1"
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False).encode
 _SHORT = 4096  # characters of a list of parts that a record holds itself
 
 
@@ -24,7 +25,7 @@ def new_attempt() -> str:
     return time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds)) + f"-{nanos:09d}-{os.urandom(4).hex()}"
 
 
-def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]:
+def add(store: Store, record: dict[str, Any], parts: str = "", blank: str = "") -> dict[str, Any]:
     """Publish an attempt: the last write of an action. Returns the key's selected record, which is another one
     where this key had a success already (then this attempt is kept beside it).
 
@@ -32,35 +33,46 @@ def add(store: Store, record: dict[str, Any], parts: str = "") -> dict[str, Any]
     systems of Linux. A record that a power cut tears in between is none to its readers, and staging is still there.
 
     `parts`: the list of its parts (`tunekit.parts.Made`), a hint for the next execution. A short one is in the record,
-    a long one lies beside it, so that who asks for the record need not read it; it is not fsynced.
+    a long one lies beside it, so that who asks for the record need not read it; it is not fsynced. `blank`: an empty
+    file of the store's file system that may become the record's, if it is there: making one is dear.
     """
-    selected = store.place("ac", record["key"])
-    path = _attempt(store, record)
     if parts and len(parts) <= _SHORT:
         record = {**record, "made": parts}
-    body = json.dumps({"schema": SCHEMA, **record}, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    spare = f"{path}.{os.getpid()}"  # in a folder of its own: half the price of one in the store's `tmp`
+    body = _encode({"schema": SCHEMA, **record}).encode()
+    if len(parts) > _SHORT:
+        replace(_long_list(store, record), parts.encode())
     try:
-        if len(parts) > _SHORT:
-            replace(_long_list(store, record), parts.encode())
-        with new_file(spare, body.encode()) as fd:
+        return _publish(store, record, blank, filled(blank, body))
+    except FileNotFoundError:  # no such file, or no folder yet
+        spare = f"{_attempt(store, record)}.{os.getpid()}"  # in its own folder: half the price of one in `tmp`
+        return _publish(store, record, spare, new_file(spare, body))
+
+
+def _publish(
+    store: Store, record: dict[str, Any], spare: str, written: contextlib.AbstractContextManager[int]
+) -> dict[str, Any]:
+    """Name a record that is written under a spare name, and flush it. What its key's record is now."""
+    try:
+        with written as fd:
             try:
-                os.link(spare, selected)
+                os.link(spare, store.place("ac", record["key"]))
                 first = True
             except FileExistsError:
-                record, first = lookup(store, record["key"]) or record, False
+                first = False
             try:
-                os.rename(spare, path)
+                os.rename(spare, _attempt(store, record))
             except OSError:  # no room for a second name: else it would count without having been announced
                 if first:
-                    os.unlink(selected)
+                    os.unlink(store.place("ac", record["key"]))
                 raise
             os.fsync(fd)
+    except FileNotFoundError:
+        raise  # nothing was named, and what lies there may be somebody's
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(spare)
         raise
-    return record
+    return record if first else lookup(store, record["key"]) or record
 
 
 def lookup(store: Store, key: str) -> dict[str, Any] | None:
@@ -118,8 +130,7 @@ _FIELDS = {"attempt": str, "label": str, "preimage": dict, "outputs": dict, "eff
 def _read(path: str) -> dict[str, Any] | None:
     """A record, or None if it is not there or not one that `add` could have written."""
     try:
-        with open(path, "rb") as file:
-            record: dict[str, Any] = json_of(file.read())
+        record: dict[str, Any] = json_of(read_file(path))
         whole = (
             record["schema"] == SCHEMA
             and hex_of(record["key"]) == os.path.basename(path).partition(".")[0]

@@ -69,6 +69,8 @@ COLUMNS = {
     "completions": st.lists(TEXT, min_size=1, max_size=3),
     "segments": st.lists(st.fixed_dictionaries({"text": TEXT, "label": FLAG}), max_size=3), "remaining_turns": MESSAGES,
     "input_ids": st.lists(st.integers(0, 3), max_size=3) | st.just([1, 1]), "attention_mask": st.just([1, 0]),
+    "choices": st.lists(st.sampled_from(["a", "B", "é"]), min_size=1, max_size=3),
+    "answer": st.sampled_from([0, 1, "a", "B", "C"]),
     "tools": st.lists(st.dictionaries(NAMES, JSON, max_size=2), max_size=2),
 }  # fmt: skip
 OPTIONAL = {

@@ -137,6 +137,30 @@ def test_bad_stepwise(change, reason):
     assert reason in fault("stepwise", STEPS | change).reason
 
 
+CHOICES = {"prompt": "The sky is", "choices": ["blue", "green", "A"], "answer": 0}
+
+
+@pytest.mark.parametrize(("answer", "number"), [(1, 1), ("green", 1), ("B", 1), ("b ", 1), ("A", 2), ("blue", 0)])
+def test_choices(answer, number):
+    assert made("choices", CHOICES | {"answer": answer, "id": 3}) == CHOICES | {"answer": number, "id": 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"choices": ["blue"]}, "not a list of two or more"),
+        ({"choices": ["blue", ""]}, "`choices` 1 is '', not a non-empty string"),
+        ({"answer": 3}, "`answer` is 3, which is none of 3 choices"),
+        ({"answer": "D"}, "`answer` is 'D', which is none of 3 choices"),
+        ({"answer": True}, "`answer` is True"),
+        ({"answer": -1}, "`answer` is -1"),
+        ({"prompt": ["x"]}, "`prompt` is ['x'], not a non-empty string"),
+    ],
+)
+def test_bad_choices(change, reason):
+    assert reason in fault("choices", CHOICES | change).reason
+
+
 TOKENS = {"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}
 
 

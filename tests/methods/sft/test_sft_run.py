@@ -262,7 +262,6 @@ def test_bfloat16(case: Case, tmp_path: Path) -> None:
         ({"attn": "flash_attention_2"}, "attention-unavailable"),
         ({"sequence_len": 8}, "row-too-long"),
         ({"micro_batch_size": 3}, "batch-remainder"),
-        ({"warmup_ratio": 0.1, "lr_scheduler": "constant"}, "warmup-without-schedule"),
         ({"adapter": LORA | {"target_modules": ["q_proj", "v_prj"]}}, "no-target-modules"),
         ({"adapter": LORA | {"target_modules": ["lm_head"]}}, "trainer-refused"),
         ({"learning_rate": 1e30, "max_grad_norm": 0, "health": "off"}, "diverged"),

@@ -9,6 +9,7 @@ from tunekit.data.columns import Row
 from tunekit.data.formats import (
     alpaca,
     chat,
+    choices,
     completion,
     ground_truth,
     preference,
@@ -36,6 +37,7 @@ _NORMALISERS: dict[str, Callable[[Naming], Callable[[Row], Row]]] = {
     "bradley_terry": preference.bradley_terry,
     "unpaired": unpaired.normaliser,
     "stepwise": stepwise.normaliser,
+    "choices": choices.normaliser,
     "tokens": tokens.normaliser,
     "rows": lambda naming: lambda row: row,
 }

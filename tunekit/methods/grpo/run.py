@@ -12,7 +12,7 @@ from tunekit.data.vocabulary import open_vocabulary
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import effective_settings
 from tunekit.engine.generation import Embedded, check_context
-from tunekit.engine.loading import load_run
+from tunekit.engine.loading import keep_precision, load_run
 from tunekit.engine.prompts import Prompt, Share, read_prompts
 from tunekit.engine.rewards import Rewards
 from tunekit.engine.saving import save_run
@@ -53,6 +53,7 @@ def train_grpo(
     engine = Embedded(loaded.model, loaded.tokenizer, weights=request.key)
     with Rewards(request.code_root, [r.fn for r in spec.rewards], spec.reward_timeout) as rewards, engine:
         trainer = make_trainer(spec, loaded, request, prompts, order, rewards, engine, trainer_class)
+        keep_precision(loaded)  # before it is copied
         reference = complete_reference(loaded.model, spec.beta)
         settings = effective_settings(spec, loaded, determinism)
         events.effective(**settings, **grpo_settings(spec, trainer, reference))

@@ -49,6 +49,8 @@ class Grpo(Run, frozen=True, kw_only=True):
 
     def checks(self) -> list[tuple[str, str, str]]:
         out = super().checks()
+        if self.processes > 1:
+            out.append(("processes", "grpo trains in one process so far", "leave `processes` out"))
         if self.batch_size % self.num_generations:
             out.append(
                 (

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from tunekit.engine.arguments import Batch
 from tunekit.engine.packing import Packing
+from tunekit.engine.parallel import rank
+from tunekit.engine.shares import Shares, WithFiller
 from tunekit.engine.shuffle import grouped_by_length
 from tunekit.methods.sft.dataset import Documents, sample_of
 from tunekit.methods.sft.spec import Sft
@@ -53,11 +57,11 @@ class Collator:
         )
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch: dict[str, Any] = self._collate(examples)
+        batch: dict[str, Any] = self._collate([{k: v for k, v in e.items() if k != "filler"} for e in examples])
         if self.layout == "rows":
             del batch["attention_mask"]
             batch["labels"][batch["position_ids"] == 0] = -100
-        tokens = sum(len(example["input_ids"]) for example in examples)
+        tokens = sum(len(e["input_ids"]) for e in examples if "filler" not in e)
         supervised = int((batch["labels"][:, 1:] != -100).sum())
         counts = Counts(tokens, supervised, batch["input_ids"].numel() - tokens)
         return {**batch, "counts": tuple(counts)}  # plain: Transformers rebuilds what it moves to a device
@@ -69,9 +73,18 @@ class Order(Sampler[Any]):
 
     name = "shuffled"
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, rows: int, seed: int) -> None:
+        self._rows = rows
         self._seed = seed
         self.epoch = 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __iter__(self) -> Iterator[Any]:
+        """As accelerate's `SeedableRandomSampler` has it."""
+        generator = torch.Generator().manual_seed(self._seed + self.epoch)
+        yield from torch.randperm(self._rows, generator=generator).tolist()
 
     def figures(self) -> dict[str, float]:
         """Of the whole order, for the record."""
@@ -84,14 +97,11 @@ class PackedOrder(Order):
     name = "packed"
 
     def __init__(self, packing: Packing, seed: int) -> None:
-        super().__init__(seed)
+        super().__init__(len(packing), seed)
         self._packing = packing
 
     def figures(self) -> dict[str, float]:
         return {"sequences": len(self._packing), "fill": round(self._packing.fill, 6)}
-
-    def __len__(self) -> int:
-        return len(self._packing)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self._packing.epoch(self._seed, self.epoch)
@@ -103,23 +113,20 @@ class GroupedOrder(Order):
     name = "grouped"
 
     def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
-        super().__init__(seed)
+        super().__init__(len(lengths), seed)
         self._lengths = lengths
         self._batch_size = batch_size
-
-    def __len__(self) -> int:
-        return len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
         return iter(grouped_by_length(self._lengths, self._batch_size, self._seed, self.epoch).tolist())
 
 
 class Feed(NamedTuple):
-    """What a trainer reads: documents, in an order of ours or (None) shuffled by Transformers, collated."""
+    """What a trainer reads: documents in an order, collated."""
 
     documents: Documents
     collate: Collator
-    order: Order | None
+    order: Order
 
     @property
     def dataset(self) -> Documents:
@@ -128,19 +135,19 @@ class Feed(NamedTuple):
 
     def callbacks(self) -> list[TrainerCallback]:
         """What the trainer must call for the order to be right."""
-        return [EpochTeller(self.order)] if self.order else []
+        return [EpochTeller(self.order)]
 
     def arguments(self) -> dict[str, Any]:
         """What the trainer's arguments need for it."""
         return {}
 
-    def loader(self, batch_size: int, pin_memory: bool) -> DataLoader[Any] | None:
-        """Batches in our order; None: in Transformers' own."""
-        if self.order is None:
-            return None
-        return DataLoader(
-            self.documents, batch_size, sampler=self.order, collate_fn=self.collate, pin_memory=pin_memory
-        )
+    def loader(self, batch: Batch, pin_memory: bool) -> DataLoader[Any]:
+        """What this process reads. Of several, each its own share: accelerate must not deal it out again."""
+        settings: dict[str, Any] = {"collate_fn": self.collate, "pin_memory": pin_memory}
+        if batch.world == 1:
+            return DataLoader(self.documents, batch.micro, sampler=self.order, **settings)
+        shares = Shares(self.order, batch.size, batch.micro, rank(), batch.world)
+        return DataLoader(WithFiller(self.documents), batch_sampler=shares, **settings)
 
     def sample(self) -> list[dict[str, Any]]:
         """A few sequences, for a check that costs little."""
@@ -154,14 +161,14 @@ class Feed(NamedTuple):
         """For the record."""
         return {
             "layout": self.collate.layout,
-            "order": self.order.name if self.order else "shuffled",
+            "order": self.order.name,
             "rows": len(self.documents),
-            **(self.order.figures() if self.order else {}),
+            **self.order.figures(),
         }
 
 
 def feed_of(spec: Sft, attn: str, documents: Documents) -> Feed:
-    order: Order | None = None
+    order = Order(len(documents), spec.seed)
     if spec.packing:
         order = PackedOrder(Packing(documents.lengths, spec.sequence_len), spec.seed)
     elif spec.group_by_length:

@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from torch.utils.data import Dataset
 
+from tunekit.engine.heldout import Side
 from tunekit.engine.rows import Held, Tokens, View, view_of, warn_of_length
 from tunekit.errors import ActionError
+from tunekit.methods.evaluated import evals_of
 from tunekit.methods.sft.spec import Sft
 from tunekit.methods.spec import DataItem, items_of
 from tunekit.protocol import Events
 
 
-def views(spec: Sft, tokens: Tokens) -> tuple[list[View], list[View]]:
-    """Training and evaluation views, one per declared dataset, in order.
+class Views(NamedTuple):
+    """One per declared dataset, in order: trained on, evaluated, and of `val` what is held out of each."""
+
+    trained: list[View]
+    evaluated: list[View]
+    held_out: list[View]
+
+
+def views(spec: Sft, tokens: Tokens) -> Views:
+    """What is read of the tokens: those of `data`, then those of `eval_data`.
 
     Raises ActionError: `row-too-long`, `no-labels`.
     """
     train_items = [] if spec.streaming else items_of(spec)
-    eval_items = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
+    eval_items = evals_of(spec)
     if len(tokens.items) != len(train_items) + len(eval_items):
         raise ActionError(
             f"{len(tokens.items)} token items for {len(train_items)} + {len(eval_items)} datasets", slug="bad-tokens"
         )
-    made = [
-        view_of(tokens, i, spec.sequence_len, spec.overlong, limit=item.limit, weight=item.weight, name=item.dataset)
-        for i, item in enumerate(train_items + eval_items)
-    ]
-    for item, view in zip(train_items + eval_items, made, strict=True):
-        if not len(view.spans):
-            raise ActionError(
-                f"{item.dataset} has no token to learn or to score: {view.ledger}",
-                slug="no-labels",
-                hint='train_on = "all" labels every token; look at the ledger for what was dropped',
-            )
-    return made[: len(train_items)], made[len(train_items) :]
+    first = len(train_items)
+    side = Side(spec.val, evaluated=False) if spec.val else None
+    trained = [_view(spec, tokens, i, item, side) for i, item in enumerate(train_items)]
+    evaluated = [_view(spec, tokens, first + i, item) for i, item in enumerate(eval_items)]
+    held_out: list[View] = []
+    if spec.val:
+        side = Side(spec.val, evaluated=True)
+        once = [msgspec.structs.replace(item, weight=1.0) for item in train_items]
+        held_out = [_view(spec, tokens, i, item, side) for i, item in enumerate(once)]
+    return Views(trained, evaluated, held_out)
+
+
+def _view(spec: Sft, tokens: Tokens, i: int, item: DataItem, side: Side | None = None) -> View:
+    name, hint = item.dataset, 'train_on = "all" labels every token; look at the ledger for what was dropped'
+    view = view_of(
+        tokens, i, spec.sequence_len, spec.overlong, limit=item.limit, weight=item.weight, name=name, side=side
+    )
+    if not len(view.spans):
+        if side and side.evaluated:
+            name, hint = f"the held-out share of {name}", "raise `val`, or give `eval_data`"
+        raise ActionError(f"{name} has no token to learn or to score: {view.ledger}", slug="no-labels", hint=hint)
+    return view
 
 
 def ledger(items: list[DataItem], found: list[View]) -> list[dict[str, Any]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import msgspec
+from trl import SFTConfig
 
+from tunekit.engine.best import Best, BestKeeper, copy_weights
 from tunekit.engine.determinism import make_deterministic
 from tunekit.engine.effective import effective_settings
 from tunekit.engine.isolation import check_isolation
@@ -17,17 +19,24 @@ from tunekit.engine.rows import Tokens
 from tunekit.engine.saving import save_run
 from tunekit.engine.stream import Stream
 from tunekit.engine.training import train
+from tunekit.methods.evaluated import evals_of
 from tunekit.methods.sft.batches import Counts, Feed, feed_of
-from tunekit.methods.sft.best import Best, BestKeeper, copy_weights
 from tunekit.methods.sft.dataset import Documents, documents_of, ledger, views, warn_of_lengths
 from tunekit.methods.sft.spec import Sft
 from tunekit.methods.sft.stream import StreamFeed, open_stream, stream_feed
 from tunekit.methods.sft.trainer import TokenLossTrainer, make_trainer
-from tunekit.methods.spec import DataItem, items_of
+from tunekit.methods.spec import items_of
 from tunekit.protocol import Events, Request
 
 # TRL counts these from zero in every process; ours are `batches.Counts`.
 _RESTARTS = ("num_tokens",)
+
+
+class Kept(Protocol):
+    """Of a spec: which weights its run's label names."""
+
+    @property
+    def keep(self) -> Literal["last", "best"]: ...
 
 
 def run(request: Request, events: Events) -> dict[str, str]:
@@ -36,10 +45,15 @@ def run(request: Request, events: Events) -> dict[str, str]:
 
 
 def train_sft(
-    spec: Sft, request: Request, events: Events, trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer
+    spec: Sft,
+    request: Request,
+    events: Events,
+    trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer,
+    config: type[SFTConfig] = SFTConfig,
+    **settings: Any,
 ) -> dict[str, str]:
     """A run by a spec (of a subclass, maybe) and a trainer (with another loss, maybe): what a method of a project or
-    of another package is made of.
+    of another package is made of. `config`, `settings`: of the trainer's arguments, where it has more.
 
     Raises ActionError `packing-not-honoured`, and with the slugs of loading, views, arguments, training and saving.
     """
@@ -48,7 +62,7 @@ def train_sft(
     loaded = load_run(spec, request)
     make_feed: Callable[..., Feed | StreamFeed] = stream_feed if spec.streaming else feed_of
     feed = make_feed(spec, loaded.attn, trained)
-    trainer = make_trainer(spec, loaded, request, feed, evaluated, trainer_class)
+    trainer = make_trainer(spec, loaded, request, feed, evaluated, trainer_class, config, **settings)
     keeper = BestKeeper(train_dir(request.staging), lambda path: save_run(loaded, request, path))
     if evaluated:
         trainer.add_callback(keeper)
@@ -57,7 +71,7 @@ def train_sft(
         check_isolation(loaded, feed.sample(), feed.collate, events)
     history = train(trainer, spec, loaded, request, events, drop=_RESTARTS)
     events.effective(summary=_summary(trainer, history, keeper.best) | feed.ended(trainer.state.global_step, events))
-    return _outputs(spec, loaded, request, keeper.best, trainer.state.global_step)
+    return outputs_of(spec, loaded, request, keeper.best, trainer.state.global_step)
 
 
 def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | Stream, Documents | None]:
@@ -65,10 +79,12 @@ def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | St
     if spec.streaming and not spec.eval_data:
         return open_stream(spec, request, events), None
     tokens = Tokens(request.one("tokens").path)
-    trained, evaluated = views(spec, tokens)
-    eval_items = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
+    trained, evaluated, val = views(spec, tokens)
+    eval_items = evals_of(spec)
     told = {"eval_data": ledger(eval_items, evaluated)}
-    held_out = documents_of(tokens, evaluated) if evaluated else None
+    if val:
+        told["val"] = ledger(items_of(spec), val)
+    held_out = documents_of(tokens, evaluated + val) if evaluated + val else None
     if spec.streaming:
         events.effective(ledger=told)  # that of `data` follows when it was read
         warn_of_lengths(spec, eval_items, evaluated, events)
@@ -78,7 +94,8 @@ def _opened(spec: Sft, request: Request, events: Events) -> tuple[Documents | St
     return documents_of(tokens, trained), held_out
 
 
-def _outputs(spec: Sft, loaded: Loaded, request: Request, best: Best | None, steps: int) -> dict[str, str]:
+def outputs_of(spec: Kept, loaded: Loaded, request: Request, best: Best | None, steps: int) -> dict[str, str]:
+    """The weights as they are now, and the best ones (which may be the same), by role."""
     out = Path(request.out)
     save_run(loaded, request, out / "last")
     roles = {"main": "last", "last": "last"}

@@ -9,15 +9,16 @@ from typing import Annotated, Any, Literal
 
 from tunekit.derive import Edge, Scope
 from tunekit.label import Label
-from tunekit.methods.spec import DataItem, Run, data_fields, items_of, policy, run_action, start_of, tokens_of
-from tunekit.spec import PositiveInt, numeric, plain, semantic
+from tunekit.methods.evaluated import Evaluated, evals_of
+from tunekit.methods.spec import DataItem, data_fields, items_of, policy, run_action, start_of, tokens_of
+from tunekit.spec import numeric, plain, semantic
 from tunekit.steps.files.spec import files_of
 from tunekit.steps.tokens.spec import Masking, masks_in_key, token_item
 
 __all__ = ["Sft", "derive", "policy"]
 
 
-class Sft(Run, frozen=True, kw_only=True):
+class Sft(Evaluated, frozen=True, kw_only=True):
     """Cross-entropy on the labelled tokens of `chat` or `completion` rows; trained by TRL's SFTTrainer."""
 
     method: Annotated[Literal["sft"], semantic("This method.")] = "sft"
@@ -40,14 +41,9 @@ class Sft(Run, frozen=True, kw_only=True):
     buffer_tokens: Annotated[
         int, semantic("With `streaming`: tokens that are gathered, then packed or shuffled together.", ge=1)
     ] = 4_000_000
-    eval_data: Annotated[list[str | DataItem], semantic("Datasets for the evaluation loss.")] = []
-    eval_steps: Annotated[PositiveInt | None, semantic("Steps between evaluations; default: at the end.")] = None
-    keep: Annotated[Literal["last", "best"], semantic("Which weights `run:x` names (both are stored).")] = "last"
 
     def checks(self) -> list[tuple[str, str, str]]:
         out = super().checks()
-        if self.keep == "best" and not self.eval_data:
-            out.append(("keep", '`keep = "best"` needs `eval_data`', "add a dataset to choose the best weights by"))
         ways = {"packing": self.packing, "padding_free": self.padding_free, "group_by_length": self.group_by_length}
         if len(taken := [name for name, on in ways.items() if on]) > 1:
             message = f"`{'` and `'.join(taken)}` are ways to the same end: take one"
@@ -65,6 +61,9 @@ class Sft(Run, frozen=True, kw_only=True):
         if self.group_by_length:
             message = "`group_by_length` needs the lengths of all rows, which a stream does not have"
             out.append(("group_by_length", message, "packing = true leaves less padding"))
+        if self.val:
+            message = "`val` of a stream: which rows it will have is not known"
+            out.append(("val", message, "`eval_data` may be any dataset; `split` cuts one off"))
         if self.overlong == "error":
             message = "a stream would find a row that is too long only after days: say what is done with such rows"
             out.append(("overlong", message, '`overlong = "split"`, "truncate" or "drop"'))
@@ -78,10 +77,16 @@ class Sft(Run, frozen=True, kw_only=True):
 
 
 def derive(label: Label, spec: Sft, scope: Scope) -> None:
+    derive_with(label, spec, scope, {})
+
+
+def derive_with(label: Label, spec: Sft, scope: Scope, more: dict[str, list[Edge]], drop: tuple[str, ...] = ()) -> None:
+    """Of a method on top of this one: `more` are its further inputs, `drop` the fields that name them."""
     items = items_of(spec)
-    evals = [DataItem(dataset=i) if isinstance(i, str) else i for i in spec.eval_data]
+    evals = evals_of(spec)
     inputs, adapter, tokenizer = start_of(label, spec, scope)
-    drop, eval_fields = ("eval_data",), data_fields(evals)
+    inputs |= more
+    drop, eval_fields = (*drop, "eval_data"), data_fields(evals)
     if not spec.streaming:
         inputs["tokens"] = [tokens_of(label, items + evals, tokenizer, "data", scope)]
         fields = {"data": data_fields(items), "eval_data": eval_fields}

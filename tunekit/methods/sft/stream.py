@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tunekit.data.rowset import open_dataset
 from tunekit.data.vocabulary import Vocabulary, open_vocabulary
+from tunekit.engine.arguments import Batch
 from tunekit.engine.corpus import Corpus, chunk_shards, file_shards
 from tunekit.engine.resume import write_durably
 from tunekit.engine.stream import Mark, Stream, one_ahead
@@ -103,10 +104,10 @@ class StreamFeed(NamedTuple):
             "accelerator_config": {"dispatch_batches": False, "split_batches": False},
         }
 
-    def loader(self, batch_size: int, pin_memory: bool) -> DataLoader[Any]:
+    def loader(self, batch: Batch, pin_memory: bool) -> DataLoader[Any]:
         return DataLoader(
             self.sequences,
-            batch_size=batch_size,
+            batch_size=batch.micro,
             collate_fn=self.collate,
             pin_memory=pin_memory,
             # A loader draws a number when it is begun: not from the state that dropout goes on with.

@@ -3,17 +3,19 @@ and grouped rows come in, and in what it counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import datasets
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from trl import SFTConfig, SFTTrainer
 
-from tunekit.engine.arguments import training_arguments
+from tunekit.engine.arguments import batch_in, training_arguments
 from tunekit.engine.loading import Loaded
 from tunekit.engine.loss import token_loss
 from tunekit.engine.resume import train_dir
+from tunekit.engine.shares import Shares
 from tunekit.errors import ActionError
 from tunekit.methods.sft.batches import Counts, Feed
 from tunekit.methods.sft.dataset import Documents
@@ -29,6 +31,8 @@ class TokenLossTrainer(SFTTrainer):
     """`eval_loss` is the mean over labelled tokens: TRL's mean of batch means depends on micro_batch_size."""
 
     _name = "SFT"
+    # The sum over tokens is divided by the count of the whole step, whatever the model would do with that count.
+    loss_is_scaled_for_ga: Any = True
 
     def __init__(self, feed: Feed | StreamFeed, evaluated: Documents | None, **kwargs: Any) -> None:
         # TRL looks at a `datasets.Dataset` when it is made, and takes no other. It sees the first document; what is
@@ -45,11 +49,16 @@ class TokenLossTrainer(SFTTrainer):
             self.add_callback(callback)
 
     def get_train_dataloader(self) -> Any:
-        """Without an order of ours: Transformers' own shuffle."""
-        loader = self._feed.loader(self.args.per_device_train_batch_size, self.args.dataloader_pin_memory)
-        if loader is None:
-            return super().get_train_dataloader()
-        return self.accelerator.prepare(loader)
+        """In our order; accelerate deals what we have not dealt to the processes."""
+        loader = self._feed.loader(batch_in(self.args), self.args.dataloader_pin_memory)
+        return loader if isinstance(loader.batch_sampler, Shares) else self.accelerator.prepare(loader)
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The batches of a step, and how many labels they have to predict. Transformers counts only where it believes
+        that the model divides by it, and of some models the label of a first token, too."""
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        count = torch.tensor(sum(Counts(*batch["counts"]).supervised_tokens for batch in samples), device=device)
+        return samples, self.accelerator.gather(count).sum()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -77,6 +86,8 @@ class TokenLossTrainer(SFTTrainer):
             raise ValueError("this trainer evaluates the documents that it was made with")
         model: Any = self.model
         model.eval()
+        if isinstance(self.optimizer, AcceleratedOptimizer):
+            self.optimizer.eval()  # of a schedule-free one: to the weights that it stands for
         with torch.no_grad(), self.compute_loss_context_manager():
             loss = token_loss(model, found.tokens, found.spans, self.args.per_device_eval_batch_size)
         metrics = {f"{metric_key_prefix}_loss": loss.mean}
@@ -92,10 +103,12 @@ def make_trainer(
     feed: Feed | StreamFeed,
     evaluated: Documents | None,
     trainer_class: Callable[..., TokenLossTrainer] = TokenLossTrainer,
+    config: type[SFTConfig] = SFTConfig,
+    **settings: Any,
 ) -> TokenLossTrainer:
     """Raises ActionError `trainer-refused`, and those of the arguments."""
     args = training_arguments(
-        SFTConfig,
+        config,
         spec,
         request,
         output_dir=str(train_dir(request.staging)),
@@ -106,6 +119,7 @@ def make_trainer(
         eval_strategy="no" if evaluated is None else "steps",
         eval_steps=spec.eval_steps or _NEVER,
         **feed.arguments(),
+        **settings,
     )
     try:
         return trainer_class(feed, evaluated, model=loaded.model, args=args, processing_class=loaded.tokenizer)

@@ -40,10 +40,12 @@ class Drifted(Part):
 
 
 class Status(Part):
-    """`tunekit status`. `drift` changes no state: it is what the record and the lock say of the environment."""
+    """`tunekit status`. `remote`: targets that a remote has, and a build does not execute. `drift` changes no state: it
+    is what the record and the lock say of the environment."""
 
     schema: Literal["tunekit/status/1"]
     fresh: int
+    remote: int
     stale: int
     targets: list[Target]
     drift: list[Drifted]

@@ -33,6 +33,7 @@ Format = Literal[
     "unpaired",
     "stepwise",
     "ground_truth",
+    "choices",
     "tokens",
     "rows",
 ]

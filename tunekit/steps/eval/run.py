@@ -25,7 +25,7 @@ _DIGITS = 10
 
 
 def run(request: Request, events: Events) -> dict[str, str]:
-    """Inputs: `base`, maybe `adapter`, and `tokens` (loss) or `data` (scorer). Output: main with results.json.
+    """Inputs: `base`, maybe `adapter`, and `tokens` (loss) or `data` (scorer, choices). Output: main with results.json.
 
     Raises ActionError: `no-labels`, `not-finite`, and those of loading and of the scorer.
     """
@@ -45,6 +45,10 @@ def run(request: Request, events: Events) -> dict[str, str]:
         from tunekit.steps.eval.generate import score
 
         figures = score(request, events, spec, loaded)
+    elif spec.measure == "choices":
+        from tunekit.steps.eval.choices import choose
+
+        figures = choose(request, events, spec, loaded)
     else:
         figures = _loss(request, events, spec, loaded)
     rounded = _rounded(figures)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tunekit.derive import Scope, action_of, form_for
 from tunekit.label import Label
@@ -11,11 +11,15 @@ from tunekit.steps.tokens.spec import token_item, tokens_action
 
 
 class Eval(Spec, frozen=True, kw_only=True):
-    """Loss on labelled tokens, or the mean of a scorer over generated completions."""
+    """Loss on labelled tokens, accuracy on multiple choice, or the mean of a scorer over generated completions."""
 
     model: Annotated[str, semantic("`model:`, `run:` or `merge:` label.")]
     data: Annotated[list[str], semantic("Datasets, scored together.", min_length=1)]
     scorer: Annotated[str, semantic("`file.py:function` with a reward's signature; empty: the loss.")] = ""
+    measure: Annotated[
+        Literal["loss", "choices"],
+        semantic("Without a scorer: the loss on labelled tokens, or which of `choices` rows' answers is likeliest."),
+    ] = "loss"
     limit: Annotated[PositiveInt | None, semantic("Score the first rows only.")] = None
     sequence_len: Annotated[int, semantic("Longest sequence in tokens; longer rows are split (loss).", ge=8)] = 1024
     max_completion_length: Annotated[int, semantic("Longest completion in tokens.", ge=1)] = 256
@@ -28,6 +32,12 @@ class Eval(Spec, frozen=True, kw_only=True):
     gates: Annotated[dict[str, str], operational('Bounds on its metrics: `gates = { score = "> 0.5" }`.')] = {}
     private: Annotated[bool | None, operational(PRIVATE)] = None
 
+    def checks(self) -> list[tuple[str, str, str]]:
+        if self.scorer and self.measure != "loss":
+            hint = "a scorer judges completions: leave one of the two out"
+            return [("measure", f'`scorer` and `measure = "{self.measure}"` exclude each other', hint)]
+        return []
+
 
 def derive(label: Label, spec: Eval, scope: Scope) -> None:
     found = scope.policy(spec.model, "model")
@@ -39,11 +49,15 @@ def derive(label: Label, spec: Eval, scope: Scope) -> None:
         inputs["data"] = data
         for text in spec.data:
             form_for("generation", scope, text, "data")
+    elif spec.measure == "choices":
+        inputs["data"] = data
+        for text in spec.data:
+            form_for("choosing", scope, text, "data")
     else:
         items = [token_item(scope, text, "data") for text in spec.data]
         inputs["tokens"] = [scope.add(tokens_action(label, items, data, found.tokenizer))]
     drop: tuple[str, ...] = ("model", "data")
-    if spec.scorer:
+    if "tokens" not in inputs:
         drop += ("sequence_len",)
     scope.add(
         action_of(

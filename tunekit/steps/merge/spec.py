@@ -15,6 +15,10 @@ class Merge(Spec, frozen=True, kw_only=True):
     method: Annotated[Literal["lora"], semantic("How inputs are combined.")] = "lora"
     inputs: Annotated[list[str], semantic("The run whose adapter is merged.", min_length=1, max_length=1)]
     dtype: Annotated[Literal["base", "float32", "bfloat16", "float16"], semantic("Stored weights.")] = "base"
+    simulate_nf4: Annotated[
+        bool | None,
+        semantic("Send the base's weights through NF4 and back first; default: where the adapter was trained so."),
+    ] = None
     gates: Annotated[dict[str, str], operational("Bounds on the receipt, e.g. `max_logit_difference`.")] = {}
     private: Annotated[bool | None, operational(PRIVATE)] = None
 

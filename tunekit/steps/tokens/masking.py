@@ -18,7 +18,7 @@ def encoder_of(vocabulary: Vocabulary, item: TokenItem) -> Encoder:
     """The encoder of one item. Raises ActionError (`bad-template` and what Encoder raises)."""
     text = template_text(item.chat_template)
     template = ChatTemplate(text, vocabulary.tokens) if text else None
-    return Encoder(vocabulary, item.format, item.train_on, item.roles, template)
+    return Encoder(vocabulary, item.format, item.train_on, item.roles, template, item.reads)
 
 
 def warn_of_templates(vocabulary: Vocabulary, templates: list[ChatTemplate | None], events: Events) -> None:

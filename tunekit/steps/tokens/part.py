@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from tunekit.data.answers import WITH_VERDICTS
 from tunekit.data.arrays import Numbers, array_of, fixed, indices, numpy_of, settled
 from tunekit.data.chunk import DIGEST, Digests, digests_of, visible
 from tunekit.data.encoder import Encoded, Encoder
@@ -110,7 +111,7 @@ def make_part(
     row[missed] = np.arange(len(missed))
     kept = [any(e.labelled) for e in encoded]
     facts = [_facts_of(encoded, kept)]
-    tokens = [table_of([e for e, keep in zip(encoded, kept, strict=True) if keep])]
+    tokens = [table_of([e for e, keep in zip(encoded, kept, strict=True) if keep], encoder.shape in WITH_VERDICTS)]
     which = np.zeros(count, np.int64)  # of `facts` and `tokens`, for every row
     for p in np.unique(part[part >= 0]).tolist():
         assert earlier is not None

@@ -14,13 +14,13 @@ import numpy as np
 from tunekit.data.crew import side_by_side
 from tunekit.data.encoder import Encoder
 from tunekit.data.partcache import PartCache
-from tunekit.data.rowset import Dataset, open_dataset
+from tunekit.data.rowset import INDEX, Dataset, chunk_path, open_dataset
 from tunekit.data.speed import Speed
 from tunekit.data.template import ChatTemplate
 from tunekit.data.tokenset import TokenPart, Tokens, TokenSet, place_part, write_tokens
 from tunekit.data.vocabulary import open_vocabulary
 from tunekit.errors import ActionError
-from tunekit.forms import AUTO, refusal
+from tunekit.forms import AUTO, CONSUMERS, refusal
 from tunekit.parts import chunk_name
 from tunekit.protocol import Events, Input, Request
 from tunekit.steps.tokens.masking import check_ends, encoder_of, warn_of_reasons, warn_of_templates
@@ -37,6 +37,9 @@ def run(request: Request, events: Events) -> dict[str, str]:
     out = Path(request.out) / "main"
     (out / "parts").mkdir(parents=True)
     sources = request.inputs["data"]
+    if events.shelf:
+        for source in sources:
+            events.shelf.prove(source.digest, [INDEX])
     datasets = [open_dataset(source.path) for source in sources]
     work = _Work(request, events, out, sum(d.rows for d in datasets))
     items = []
@@ -44,11 +47,11 @@ def run(request: Request, events: Events) -> dict[str, str]:
     for number, (item, source, dataset) in enumerate(zip(spec.items, sources, datasets, strict=True)):
         if item.format == AUTO:
             item = msgspec.structs.replace(item, format=dataset.shape)
-        refused = refusal("loss", source.label, item.format)
+        refused = refusal(CONSUMERS[item.reads], source.label, item.format)
         if refused:
             raise ActionError(refused.message, slug=refused.slug, hint=refused.hint)
         encoder = encoder_of(vocabulary, item)
-        items.append(_of(source, work.item, number, item, encoder, dataset))
+        items.append(_of(source, work.item, number, item, encoder, dataset, source.digest))
         told.append(encoder.template)
     warn_of_templates(vocabulary, told, events)
     write_tokens(out, Tokens(items, vocabulary.pad_id, vocabulary.eos_id, vocabulary.size))
@@ -94,8 +97,8 @@ class _Work:
         # A chunk that comes twice under the same settings is tokenized once.
         self._known: dict[tuple[str, bytes], PartLedger] = {}
 
-    def item(self, number: int, item: TokenItem, encoder: Encoder, dataset: Dataset) -> TokenSet:
-        """All parts of one dataset."""
+    def item(self, number: int, item: TokenItem, encoder: Encoder, dataset: Dataset, tree: str) -> TokenSet:
+        """All parts of one dataset, the artifact `tree`."""
         cache = PartCache(self._request, self._events, number)
         keys = [(chunk.digest, msgspec.json.encode(item)) for chunk in dataset.chunk_list]
         names = [chunk_name(digest, item.format) for digest, _ in keys]  # `auto`: the base says no form
@@ -113,6 +116,8 @@ class _Work:
 
         def make(i: int) -> _Made:
             directory = self._staging / f"{number}-{i}"
+            if self._events.shelf:
+                self._events.shelf.prove(tree, [chunk_path(dataset.chunk_list[i].digest)])
             ledger, copied = make_part(directory, dataset.own_chunk(i), encoder, firsts[i], earlier)
             output = cache.seal(directory, (directory / "tokens.arrow", ledger.digest))
             return _Made(ledger, output, copied, bool(encoder.template and encoder.template.read_clock))
@@ -137,6 +142,7 @@ class _Work:
             labelled=sum(ledger.labelled for ledger in ledgers),
             parts=parts,
             ledger=_summed(ledgers, [p.first_row for p in parts], dataset.rows),
+            reads=item.reads,
         )
 
     def _passed(self, rows: int) -> None:
@@ -171,6 +177,7 @@ def _report(sources: list[Input], items: list[TokenSet], events: Events) -> None
     ratios = [round(i.labelled / i.tokens, 6) if i.tokens else 0.0 for i in items]
     figures = [
         {"data": s.label, "rows": i.row_count, "tokens": i.tokens, "supervised_ratio": r, "ledger": i.ledger}
+        | ({"reads": i.reads} if i.reads != "loss" else {})
         for s, i, r in zip(sources, items, ratios, strict=True)
     ]
     events.effective(items=figures)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from tunekit.derive import Action, Edge, Scope, action_of, form_for
-from tunekit.forms import Role
+from tunekit.forms import CONSUMERS, Reads, Role
 from tunekit.hashing import sha256_bytes
 from tunekit.label import Label
 from tunekit.spec import Spec, plain, semantic
@@ -32,6 +32,9 @@ class TokenItem(Spec, frozen=True, kw_only=True):
     )
     chat_template: Annotated[str, semantic("A template's name or text; empty: the tokenizer's own.")] = ""
     require_end: Annotated[bool, semantic("Turns must end with a token that generation stops at.")] = True
+    reads: Annotated[
+        Reads, semantic("Which text of a row: its own, an answer of a pair, or one that verdicts stand on.")
+    ] = "loss"
 
 
 class Masking(Spec, frozen=True, kw_only=True):
@@ -48,9 +51,9 @@ class Masking(Spec, frozen=True, kw_only=True):
 
 
 class Tokens(Spec, frozen=True, kw_only=True):
-    """One item per dataset, in the order of the inputs of role `data`."""
+    """One item per dataset, in the order of the inputs of role `data`; of pairs two, one after the other."""
 
-    items: Annotated[list[TokenItem], semantic("One per dataset.")]
+    items: Annotated[list[TokenItem], semantic("One per dataset, or per answer.")]
 
 
 def tokens_action(owner: Label, items: list[TokenItem], data: list[Edge], tokenizer: Edge) -> Action:
@@ -77,7 +80,7 @@ def masks_in_key(item: TokenItem) -> dict[str, Any]:
     return _by_digest(plain(item))
 
 
-def token_item(scope: Scope, dataset: str, key: str, said: Masking | None = None) -> TokenItem:
+def token_item(scope: Scope, dataset: str, key: str, said: Masking | None = None, reads: Reads = "loss") -> TokenItem:
     """The settings of one dataset: what an item of a run says, else what the dataset says of itself."""
     found: dict[str, Any] = {}
     for name in ("train_on", "roles", "chat_template", "require_end"):
@@ -87,7 +90,7 @@ def token_item(scope: Scope, dataset: str, key: str, said: Masking | None = None
             found[name] = value
     if found.get("chat_template"):
         found["chat_template"] = template_of(scope, found["chat_template"], key)
-    return TokenItem(format=form_for("loss", scope, dataset, key), **found)
+    return TokenItem(format=form_for(CONSUMERS[reads], scope, dataset, key), reads=reads, **found)
 
 
 def template_of(scope: Scope, choice: str, key: str) -> str:

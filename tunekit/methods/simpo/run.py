@@ -1,0 +1,18 @@
+"""SimPO: pairs and a policy in, its trained weights out."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from tunekit.methods.pairwise.run import train_pairs
+from tunekit.methods.simpo.spec import Simpo
+from tunekit.methods.simpo.trainer import make_trainer
+from tunekit.protocol import Events, Request
+
+
+def run(request: Request, events: Events) -> dict[str, str]:
+    """Inputs: `base`, maybe `adapter` (continued), `tokens`. Outputs: main, last, and best where evaluated."""
+    spec = msgspec.convert(request.spec, Simpo)
+    return train_pairs(spec, request, events, partial(make_trainer, spec, request))
