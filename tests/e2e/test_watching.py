@@ -75,3 +75,14 @@ def test_a_report_of_a_real_run(project: Project, tmp_path: Path) -> None:
     both = tmp_path / "both.html"
     project.run("report", "run:base", "run:sft", "-o", str(both))
     assert "run:base loss" in both.read_text(encoding="utf-8") and "run:sft loss" in both.read_text(encoding="utf-8")
+
+
+def test_steps_that_are_only_measured(project: Project) -> None:
+    """Real steps of a run, nothing published, its plan as it was."""
+    before = project.run("plan", "--json", "run:sft")
+    out = project.run("plan", "--measure", "run:sft", "--set", "run:sft.max_steps=50", "--json")
+    found = msgspec.json.decode(out, type=TABLE["plan-measure"])
+    assert found.taken == 3 and found.steps == 50 and found.devices == ["cpu"]
+    assert 0 < found.seconds_per_step < 30 and found.peak_memory > 50e6
+    assert project.run("plan", "--json", "run:sft") == before
+    assert not list((project.store / "tmp").glob("measure-*"))

@@ -28,6 +28,7 @@ TABLE: dict[str, Any] = {
     "lock-diff": results.LockDiff,
     "path": looks.Path,
     "plan": looks.Plan,
+    "plan-measure": looks.PlanMeasure,
     "promote": results.Promote,
     "publish": deeds.Publish,
     "pull": sharing.Pull,
