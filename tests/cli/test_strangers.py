@@ -43,6 +43,7 @@ CALLS = {
     "clean": [],
     "gc": [],
     "verify": [],
+    "doctor": [],
     "schema": [],
     "docs": [],
     "env": [],

@@ -97,6 +97,7 @@ CALLS = [
     ("lock --check", "lock-check"),
     ("lock", "lock"),
     ("env", "env"),
+    ("doctor", "doctor"),
     ("trust --list", "trust"),
     ("promote dataset:b", "promote"),
     ("lock diff {old}", "lock-diff"),

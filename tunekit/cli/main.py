@@ -38,6 +38,7 @@ VERBS = {
     "clean": ("clean", "remove this project's state and unfinished work"),
     "gc": ("gc", "free the store of what nothing refers to"),
     "verify": ("verify", "hash the store's objects again"),
+    "doctor": ("doctor", "what this machine can run, and what is missing"),
     "schema": ("schema", "JSON schema of tunekit.toml, for editors"),
     "docs": ("docs", "documentation in the terminal"),
     "env": ("env", "the locked environment"),

@@ -104,7 +104,7 @@ def _watched(
     if not request.finish:  # then no step is taken, and what there is shall be kept
         trainer.add_callback(watch)
         watch.look_into(trainer)
-    if spec.profile and not request.finish:
+    if spec.profile and not request.finish and is_main():
         folder = Path(request.watch or request.staging) / "profile"
         trainer.add_callback(Profiler(spec.profile, folder, events))
     return watch

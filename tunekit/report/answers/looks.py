@@ -245,6 +245,72 @@ class Generate(Part):
     finished: bool
 
 
+class Asked(Part):
+    """A distribution that tunekit or one of its extras asks for; `installed` is empty where it is not."""
+
+    name: str
+    wanted: str
+    installed: str
+    extra: str
+    ok: bool
+
+
+class Cpu(Part):
+    cores: int
+    machine: str
+    bf16: bool
+
+
+class Gpu(Part):
+    """Bytes of its memory."""
+
+    name: str
+    memory: int
+    free: int
+    driver: str
+    capability: str
+    bf16: bool
+
+
+class Disk(Part):
+    """Bytes, of the file system that the store is on."""
+
+    mount: str
+    free: int
+    total: int
+
+
+class Check(Part):
+    """Something that works here, or not; `needed`: no build runs without it."""
+
+    name: str
+    ok: bool
+    needed: bool
+    note: str
+
+
+class Ability(Part):
+    name: str
+    missing: list[str]
+
+
+class Doctor(Part):
+    """`tunekit doctor`. `ok`: what every build needs is there; `settings`: name → whether it is set."""
+
+    schema: Literal["tunekit/doctor/1"]
+    ok: bool
+    tunekit: str
+    python: str
+    packages: list[Asked]
+    cpu: Cpu
+    gpus: list[Gpu]
+    memory: Device
+    disk: Disk
+    checks: list[Check]
+    settings: dict[str, bool]
+    abilities: list[Ability]
+
+
 class Package(Part):
     """`installed` is null where it is not."""
 

@@ -17,6 +17,7 @@ TABLE: dict[str, Any] = {
     "bundle-open": deeds.BundleOpen,
     "clean": deeds.Clean,
     "diff": looks.Diff,
+    "doctor": looks.Doctor,
     "env": looks.Env,
     "export": deeds.Export,
     "gc": deeds.Gc,
