@@ -19,7 +19,7 @@ LINES = 400
 FLOORS = [
     ("errors", 0), ("hashing", 0), ("label", 0), ("parts", 0), ("protocol", 0), ("usercode", 0), ("diskspace", 0),
     ("question", 0), ("bounds", 0), ("lifeline", 0), ("variables", 0), ("foreign", 0), ("inside", 0), ("pickled", 0),
-    ("health", 0),
+    ("health", 0), ("completion", 0),
     ("spec", 1), ("derive", 1), ("forms", 1), ("templates", 1),
     ("methods.*.spec", 2), ("steps.*.spec", 2), ("methods.spec", 2),
     ("methods.evaluated", 2), ("methods.judging", 2), ("methods.optimizers", 2), ("methods.schedule", 2),

@@ -144,7 +144,7 @@ def test_the_core_tests_need_all_but_the_training_stack() -> None:
     body = tomllib.loads((ROOT / "pyproject.toml").read_text())
     lines = {*body["project"]["dependencies"], *body["project"]["optional-dependencies"]["test"]}
     stack = ("torch>", "transformers>", "peft>", "accelerate>", "datasets>", "triton>", "gguf>", "bitsandbytes>")
-    stack += ("schedulefree>", "torch-optimi>", "came-pytorch>")  # optimizers
+    stack += ("schedulefree>", "torch-optimi>", "came-pytorch>", "deepspeed>", "tensorboard>")  # of trainings
     groups = body["dependency-groups"]
     assert {*groups["core-test"], *groups["core-test-files"]} == {x for x in lines if not x.startswith(stack)}
     assert [x.startswith("trl>") for x in groups["core-test-files"]] == [True]

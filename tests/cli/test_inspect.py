@@ -464,7 +464,7 @@ class TestErrors:
         assert caught.value.slug == "bad-chunk"
 
     def test_a_reader_that_dies(self, monkeypatch):
-        monkeypatch.setattr(asking, "_environment", lambda: {"PYTHONPATH": "/nowhere"})
+        monkeypatch.setattr(asking, "environment", lambda: {"PYTHONPATH": "/nowhere"})
         monkeypatch.setattr(asking.sys, "executable", "/bin/false")
         with pytest.raises(ActionError) as caught:
             list(asking.ask(Question([])))

@@ -73,6 +73,7 @@ def built(module_project):
 CALLS = [
     ("plan", "plan"),
     ("plan dataset:b --set dataset:b.args.k=3", "plan"),
+    ("plan --estimate", "plan"),
     ("status", "status"),
     ("status --all", "status"),
     ("why dataset:b", "why"),
@@ -96,6 +97,7 @@ CALLS = [
     ("lock --check", "lock-check"),
     ("lock", "lock"),
     ("env", "env"),
+    ("doctor", "doctor"),
     ("trust --list", "trust"),
     ("promote dataset:b", "promote"),
     ("lock diff {old}", "lock-diff"),
@@ -118,7 +120,11 @@ CALLS = [
 
 
 # What needs more than a project is decoded with its type by the tests of its verb.
-ELSEWHERE = {"publish": "tests/sources/test_publish.py"}
+ELSEWHERE = {
+    "publish": "tests/sources/test_publish.py",
+    "generate": "tests/e2e/test_watching.py",
+    "plan-measure": "tests/e2e/test_watching.py",
+}
 
 
 def test_every_verb_prints_what_its_schema_says(built, tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ def ask(question: Question) -> Iterator[dict[str, Any]]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
-            env=_environment(),
+            env=environment(),
             cwd="/",
         )
         assert process.stdin is not None and process.stdout is not None
@@ -46,20 +46,26 @@ def ask(question: Question) -> Iterator[dict[str, Any]]:
                 if answer["type"] == "error":
                     raise ActionError(answer["message"], slug=answer["slug"], hint=answer["hint"])
                 yield answer
-            raise ActionError(_last_words(process.wait(), complaints), slug="inspect-died", hint="tunekit verify")
+            raise ActionError(
+                last_words("the process that reads artifacts", process.wait(), complaints),
+                slug="inspect-died",
+                hint="tunekit verify",
+            )
         finally:
             process.kill()
             process.wait()
             process.stdout.close()
 
 
-def _last_words(status: int, complaints: IO[bytes]) -> str:
+def last_words(who: str, status: int, complaints: IO[bytes]) -> str:
+    """That a process has ended, and the end of what it complained of."""
     complaints.seek(0)
     tail = complaints.read()[-_TAIL:].decode(errors="replace").rstrip()
-    return f"the process that reads artifacts ended with status {status}" + (f"\n{tail}" if tail else "")
+    return f"{who} ended with status {status}" + (f"\n{tail}" if tail else "")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Of a process that runs our code only: no secret of the shell, no network."""
     ours = str(Path(tunekit.__file__).resolve().parents[1])  # also in a clone that is not installed
     path = [] if ours.endswith("-packages") else [ours]
     more = os.environ.get("PYTHONPATH")

@@ -21,6 +21,8 @@ from tunekit.protocol import Events
 # Figures that depend on the clock or restart with the process.
 _TIMES = ("runtime", "_per_second", "step_time", "profiling/", "total_flos", "preparation_time")
 
+_NEWEST = 99  # steps whose times are kept
+
 
 def figures_of(entry: dict[str, Any], drop: tuple[str, ...] = ()) -> dict[str, float]:
     """The metrics among one entry of a log history: finite numbers, without times and bookkeeping."""
@@ -52,6 +54,7 @@ class Reporter(TrainerCallback):
         self._latest: dict[str, float] = {}
         self._supervised = 0
         self._clock = (0.0, 0)  # (seconds, tokens seen) at the last step
+        self.seconds: list[float] = []  # that each of the newest steps took, with all that is between two steps
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -81,6 +84,7 @@ class Reporter(TrainerCallback):
         before, tokens = self._clock
         speed = {"tokens_per_s": round((seen - tokens) / max(now - before, 1e-6), 1)} if seen > tokens else {}
         self._clock = (now, seen)
+        self.seconds = [*self.seconds[-_NEWEST:], round(now - before, 6)]
         labelled = {"supervised_tokens": self._supervised} if self._supervised else {}
         figures = {name: self._latest[name] for name in self._shown if name in self._latest}
         self._events.progress(

@@ -75,7 +75,8 @@ class Embedded:
     """Transformers' `generate` on a model in this process, in left-padded batches; no server and no second copy.
 
     `model`: a causal language model, PEFT-wrapped or not, in any mode: dropout and gradient checkpointing are off
-    while it generates. `batch_size`: sequences at once (None: all). Not for weights that are sharded over processes.
+    while it generates. `batch_size`: sequences at once (None: all). `streamer`: one of Transformers, for one sequence.
+    Not for weights that are sharded over processes.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class Embedded:
         *,
         weights: str = "",
         batch_size: int | None = None,
+        streamer: Any = None,
     ) -> None:
         # Adapter layers are injected into the base model, so it generates with them and without PEFT's wrapper, which
         # would bring its own generation config along.
         self._model: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         self._pad_id = _pad_id(tokenizer)
         self._batch_size = batch_size
+        self._streamer = streamer
         self.weights = weights
 
     def __enter__(self) -> Self:
@@ -139,6 +142,7 @@ class Embedded:
             attention_mask=mask_BP,
             generation_config=self._config(sampling),
             logits_processor=processors,
+            streamer=self._streamer,
         )
         new_BT = out_BL[:, width:]
         return _cut(new_BT.tolist(), recorder.finish(new_BT).tolist(), frozenset(sampling.stop_ids))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from tunekit.methods.evaluated import Evaluated
 from tunekit.methods.spec import Run
 from tunekit.protocol import Events, Request
 
+_TOLD = 10  # step times that a record has one by one
+
 
 def train(
     trainer: Any, spec: Run, loaded: Loaded, request: Request, events: Events, drop: tuple[str, ...] = ()
@@ -41,7 +44,8 @@ def train(
     check_took_effect(spec, loaded, trainer.args)
     if keep_precision(loaded):
         events.effective(dtype=dtypes_of(loaded.model))
-    watch = _watched(trainer, spec, loaded, request, events, drop)
+    reporter = Reporter(events, drop, OWN.get(spec.method, ()))
+    watch = _watched(trainer, spec, loaded, request, events, reporter)
     maker = Maker(spec, trainer, events)
     trainer.optimizer_cls_and_kwargs = (lambda: maker, {})  # a factory, which it calls with the model
     events.effective(loss_divided=settle_scaling(trainer))
@@ -68,7 +72,8 @@ def train(
     finally:
         trackers.close(spec)
     settle(spec, trainer)
-    events.effective(health=watch.monitor.receipts(), peak_memory=peak_memory())
+    events.effective(health=watch.monitor.receipts(), peak_memory=peak_memory(), pace=_pace(reporter.seconds))
+    events.flush()  # who only measures ends it here
     history = metrics_of(trainer.state, drop)
     last = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1:]
     if not last or not math.isfinite(last[0]):
@@ -89,11 +94,16 @@ def _checkpoint(spec: Run, loaded: Loaded, request: Request, events: Events) -> 
     return from_main(find_checkpoint(request.staging, settings, events) or adopt_state(request, settings, events))
 
 
+def _pace(seconds: list[float]) -> dict[str, Any]:
+    """Of the newest steps: how long each took. A figure of this machine and this hour."""
+    return {"seconds": seconds[:_TOLD], "median": statistics.median(seconds) if seconds else None}
+
+
 def _watched(
-    trainer: Any, spec: Run, loaded: Loaded, request: Request, events: Events, drop: tuple[str, ...]
+    trainer: Any, spec: Run, loaded: Loaded, request: Request, events: Events, reporter: Reporter
 ) -> HealthWatch:
     """A trainer that reports, marks its checkpoints, minds its health, and is profiled where that was asked for."""
-    trainer.add_callback(Reporter(events, drop, OWN.get(spec.method, ())))
+    trainer.add_callback(reporter)
     trainer.add_callback(CheckpointMarker())
     trainer.add_callback(StrategyCheck(trainer, spec, events))
     if isinstance(spec, Evaluated) and spec.patience:
@@ -105,7 +115,7 @@ def _watched(
     if not request.finish:  # then no step is taken, and what there is shall be kept
         trainer.add_callback(watch)
         watch.look_into(trainer)
-    if spec.profile and not request.finish:
+    if spec.profile and not request.finish and is_main():
         folder = Path(request.watch or request.staging) / "profile"
         trainer.add_callback(Profiler(spec.profile, folder, events))
     return watch

@@ -9,8 +9,55 @@ import msgspec
 from tunekit.report.answers.answer import File, Node, Number, Origin, Part, Preimage, Reason, Record, State
 
 
+class Memory(Part):
+    """Bytes at the worst moment of a step, by part."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    total: int
+
+
+class Estimate(Part):
+    """Of a run. Null: not known yet; `unknown` says why. `fits`: whether the device has room."""
+
+    label: str
+    parameters: int | None
+    trained: int | None
+    rows: int | None
+    tokens: int | None
+    steps: int | None
+    memory: Memory | None
+    fits: bool | None
+    unknown: list[str]
+
+
+class Device(Part):
+    """Bytes of its memory; 0: not known."""
+
+    kind: Literal["cpu", "cuda"]
+    name: str
+    total: int
+    free: int
+
+
+class PlanMeasure(Part):
+    """`tunekit plan --measure`: bytes at the worst moment, and the median of all steps but the first. `steps`: of the
+    whole run, null where they are not known."""
+
+    schema: Literal["tunekit/plan-measure/1"]
+    label: str
+    seconds_per_step: Number
+    peak_memory: int
+    taken: int
+    steps: int | None
+    devices: list[str]
+
+
 class Plan(Part):
-    """`tunekit plan`, `tunekit build --dry-run`."""
+    """`tunekit plan`, `tunekit build --dry-run`. With `--estimate`: `device` and `estimates`, too."""
 
     schema: Literal["tunekit/plan/1"]
     targets: list[str]
@@ -18,6 +65,8 @@ class Plan(Part):
     fetch: int
     fresh: int
     actions: list[Node]
+    device: Device | msgspec.UnsetType = msgspec.UNSET
+    estimates: list[Estimate] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Target(Part):
@@ -181,6 +230,85 @@ class Report(Part):
     labels: list[str]
     file: str
     size: int
+
+
+class Generate(Part):
+    """`tunekit generate`: one completion. `prompt`: text, or messages; `row`: of the file, or the turn. `finished`: it
+    ended by itself, not at --max-tokens."""
+
+    schema: Literal["tunekit/generate/1"]
+    label: str
+    row: int
+    prompt: str | list[dict[str, str]]
+    completion: str
+    tokens: int
+    finished: bool
+
+
+class Asked(Part):
+    """A distribution that tunekit or one of its extras asks for; `installed` is empty where it is not."""
+
+    name: str
+    wanted: str
+    installed: str
+    extra: str
+    ok: bool
+
+
+class Cpu(Part):
+    cores: int
+    machine: str
+    bf16: bool
+
+
+class Gpu(Part):
+    """Bytes of its memory."""
+
+    name: str
+    memory: int
+    free: int
+    driver: str
+    capability: str
+    bf16: bool
+
+
+class Disk(Part):
+    """Bytes, of the file system that the store is on."""
+
+    mount: str
+    free: int
+    total: int
+
+
+class Check(Part):
+    """Something that works here, or not; `needed`: no build runs without it."""
+
+    name: str
+    ok: bool
+    needed: bool
+    note: str
+
+
+class Ability(Part):
+    name: str
+    missing: list[str]
+
+
+class Doctor(Part):
+    """`tunekit doctor`. `ok`: what every build needs is there; `settings`: name → whether it is set."""
+
+    schema: Literal["tunekit/doctor/1"]
+    ok: bool
+    tunekit: str
+    python: str
+    packages: list[Asked]
+    cpu: Cpu
+    gpus: list[Gpu]
+    memory: Device
+    disk: Disk
+    checks: list[Check]
+    settings: dict[str, bool]
+    abilities: list[Ability]
 
 
 class Package(Part):

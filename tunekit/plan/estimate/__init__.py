@@ -1,0 +1,1 @@
+"""What a run will need, before anything runs: from declarations, config.json and safetensors headers; no torch."""
