@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from tunekit.cli import started
 from tunekit.cli.command import new_parser
 from tunekit.errors import UsageError
 
@@ -26,15 +27,22 @@ def parser() -> argparse.ArgumentParser:
         "init",
         "Make a project that builds in about a minute on a CPU with nothing downloaded: a dataset, a vocabulary,\n"
         "a small new model, a training run and an eval. Its folder is trusted. No file is overwritten.",
-        "tunekit init my-project && cd my-project && tunekit build",
+        "tunekit init my-project && cd my-project && tunekit build\ntunekit init --recipe dpo-lora prefer",
     )
     p.add_argument("target", nargs="?", default=".", metavar="DIR")
+    p.add_argument(
+        "--recipe", metavar="NAME", help="a run by this recipe, too, small enough for a CPU; `list` names them"
+    )
     return p
 
 
 def run(args: argparse.Namespace) -> int:
     from tunekit.build import trust
 
+    if args.recipe == "list":
+        print(*started.recipes(), sep="\n")
+        return 0
+    more, label = started.section(args.recipe) if args.recipe else ("", "")
     root = Path(args.folder, args.target).absolute()
     taken = [name for name in _FILES.values() if (root / name).exists() and name != ".gitignore"]
     if taken:
@@ -44,9 +52,13 @@ def run(args: argparse.Namespace) -> int:
     for source, target in _FILES.items():
         text = (_TEMPLATE / source).read_text(encoding="utf-8")
         _write(root / target, text.format(name=name) if source in _NAMED else text)
+    if more:
+        (root / "made.py").write_text((_TEMPLATE / "made.py").read_text(encoding="utf-8"), encoding="utf-8")
+        with (root / "tunekit.toml").open("a", encoding="utf-8") as file:
+            file.write(more)
     trust.trust_folder(root)
     print(f"{root}: a project that builds; its code is trusted")
-    print("next: " + (f"cd {args.target} && " if args.target != "." else "") + "tunekit build")
+    print("next: " + (f"cd {args.target} && " if args.target != "." else "") + f"tunekit build {label}".rstrip())
     return 0
 
 
