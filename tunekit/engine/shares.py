@@ -7,7 +7,7 @@ some of them twice. Here a process without a row gets a filler instead, which ha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -86,8 +86,14 @@ class Shares(Sampler[list[Any]]):
             yield mine[n * self._micro : (n + 1) * self._micro] or [FILLER]
 
 
-class WithFiller(Dataset[dict[str, Any]]):
-    """Rows, and a copy of the first one as number `FILLER`, marked `filler`: a collator takes what it learns away."""
+class Filler(NamedTuple):
+    """The mark of a row that nothing is to be learnt of. A row itself may be of any type."""
+
+    row: Any
+
+
+class WithFiller(Dataset[Any]):
+    """Rows, and a copy of the first one as number `FILLER`, marked: a collator takes what it learns away."""
 
     def __init__(self, rows: Any) -> None:
         self._rows = rows
@@ -95,13 +101,11 @@ class WithFiller(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: Any) -> dict[str, Any]:
-        filler = np.ndim(index) == 0 and index == FILLER
-        found: dict[str, Any] = self._rows[0 if filler else index]
-        return {**found, "filler": True} if filler else found
+    def __getitem__(self, index: Any) -> Any:
+        return Filler(self._rows[0]) if np.ndim(index) == 0 and index == FILLER else self._rows[index]
 
 
-def without_mark(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+def without_mark(rows: list[Any]) -> tuple[list[Any], bool]:
     """The rows of a batch as they are, and whether it is a filler."""
-    filler = "filler" in rows[0]
-    return [{k: v for k, v in row.items() if k != "filler"} for row in rows] if filler else rows, filler
+    filler = isinstance(rows[0], Filler)
+    return [row.row for row in rows] if filler else rows, filler

@@ -91,3 +91,27 @@ def test_evaluation_does_not_depend_on_the_batch(room: Room, tmp_path: Path) -> 
         (figures,) = [f for _, f in events.metrics if "eval_loss" in f]
         found.append(figures)
     assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_rows_held_out_early_stop_and_a_longer_run(room: Room, tmp_path: Path) -> None:
+    """What every method on pairs has of `engine`: each row on one side, and a state that a longer run goes on from."""
+    spec = PAIRED | {
+        "batch_size": 4,
+        "learning_rate": 1e-2,
+        "lr_scheduler": "constant",
+        "val": 0.3,
+        "eval_steps": 2,
+        "keep_state": True,
+    }
+    tokens = pair_tokens(room, "held", pairs(20, 5))
+    short, events = room.run(tmp_path / "short", spec | {"max_steps": 2}, tokens=tokens)
+    (trained,), (held,) = (events.settings["ledger"][name] for name in ("data", "val"))
+    assert trained["held_out"] == held["kept"] > 0 and trained["kept"] + held["kept"] == 20
+    assert events.settings["rows"] == {"train": trained["kept"], "evaluated": held["kept"]}
+    straight, said = room.run(tmp_path / "straight", spec | {"max_steps": 6}, tokens=tokens)
+    longer, told = room.run(tmp_path / "longer", spec | {"max_steps": 6}, tokens=tokens, state=str(short["state"]))
+    assert told.settings["extended"]["from_step"] == 2 and told.metrics == said.metrics
+    assert (longer["last"] / "model.safetensors").read_bytes() == (straight["last"] / "model.safetensors").read_bytes()
+    stop = {"patience": 1, "min_delta": 50.0, "keep_state": False}
+    _, stopped = room.run(tmp_path / "stop", spec | stop | {"max_steps": 12}, tokens=tokens)
+    assert stopped.settings["stopped_early"]["step"] == 4 and stopped.settings["summary"]["steps"] == 4
