@@ -20,7 +20,7 @@ def prebuild(root: Path, store: Store) -> dict[str, str]:
     """Label → artifact digest of every action."""
     planner = open_planner(root, store)
     labels = wanted(planner, [])
-    requests = Requests(planner)
+    requests = Requests(planner, {})
     out = {}
     for label in planner.graph.closure(labels):
         node = planner.evaluate(label)
