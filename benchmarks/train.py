@@ -3,11 +3,11 @@
     python benchmarks/train.py [--pairs 7] [--steps 10] [--ways full,lora,packed]
 
 Both train the same new Llama (11 M parameters, float32) on the same rows of made-up tokens whose prompt carries no
-label, in the same order, from the same first weights, by AdamW without clipping; the losses of every step must be equal
-within 1e-4. Each run is a process of its own with one thread. A step's time is that between two calls of `on_step_end`, of the
-steps behind the first three: no loading, imports or saving. The interval is the middle half of the pairs' ratios.
-`packed`: the same rows by tunekit's packing, time per token that carries a label, beside TRL's padded batches; its
-steps have other rows, so its losses are not compared (tests/methods/sft does that).
+label, in the same order, from the same first weights, by AdamW without clipping; the losses of every step must be
+equal within 1e-4. Each run is a process of its own with one thread. A step's time is that between two calls of
+`on_step_end`, of the steps behind the first three: no loading, imports or saving. The interval is the middle half
+of the pairs' ratios. `packed`: the same rows by tunekit's packing, time per token that carries a label, beside
+TRL's padded batches; its steps have other rows, so its losses are not compared (tests/methods/sft does that).
 """
 
 from __future__ import annotations
