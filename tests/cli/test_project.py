@@ -205,7 +205,7 @@ class TestClean:
         assert dry.out.count("would remove") == 2 and (copied / ".tunekit" / "state").is_dir()
         body = call(copied, "clean", "--yes", "--json").json
         assert body["schema"] == "tunekit/clean/1" and len(body["paths"]) == 2
-        assert sorted(p.name for p in (copied / ".tunekit").iterdir()) == ["history.jsonl"]
+        assert sorted(p.name for p in (copied / ".tunekit").iterdir()) == [".gitignore", "history.jsonl"]
         assert "nothing to do" in call(copied, "build").out
         assert call(copied, "clean", "--yes").code == 0
 

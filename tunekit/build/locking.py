@@ -124,6 +124,8 @@ def update(
                 pinned[source] = _pin(source, root, graph, store, offline=offline, progress=progress, say=say)
         except TunekitError as e:
             failed[source] = e
+    if failed and not pinned and not (root / LOCK).exists():
+        return Locked(before, failed)  # a first lock without a source would be no help to anybody
 
     def change(lock: Lock) -> Lock:
         """What others wrote meanwhile stays."""

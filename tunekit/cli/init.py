@@ -6,7 +6,6 @@ import argparse
 import re
 from pathlib import Path
 
-from tunekit.cli import started
 from tunekit.cli.command import new_parser
 from tunekit.errors import UsageError
 
@@ -38,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     from tunekit.build import trust
+    from tunekit.cli import started
 
     if args.recipe == "list":
         print(*started.recipes(), sep="\n")
