@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -157,11 +158,14 @@ def _same_user(config: Path) -> None:
     (config / "token").write_text("of the tests")
 
 
+_TORCH = re.compile(r"^pytestmark = (\[[^]]*?)?pytest\.mark\.torch\b", re.MULTILINE)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A module that is marked `torch` as a whole is not even imported by `-m 'not torch'`: it runs without torch."""
     if "not torch" not in config.option.markexpr or collection_path.suffix != ".py":
         return None
-    return True if "\npytestmark = pytest.mark.torch\n" in collection_path.read_text() else None
+    return True if _TORCH.search(collection_path.read_text()) else None
 
 
 MakeProject = Callable[..., Project]
