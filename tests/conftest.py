@@ -22,6 +22,7 @@ import pytest
 
 # Before anything imports triton (peft and datasets do): without a GPU the kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+os.environ["TRACKIO_DIR"] = "trackio"  # as a nursery has it
 
 # A suite that a script starts in the background ignores Ctrl-C, and so would the builds that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -52,6 +53,22 @@ class Done(NamedTuple):
         return list(self.one("summary")["executed"])
 
 
+ONE_RUN = """
+[dataset.a]
+source = "path:a.jsonl"
+format = "completion"
+[tokenizer.t]
+data = ["dataset:a"]
+[model.m]
+config = { model_type = "llama" }
+tokenizer = "tokenizer:t"
+[run.x]
+method = "sft"
+model = "model:m"
+data = ["dataset:a"]
+"""
+
+
 class Project:
     """A project in a temporary folder with a store of its own (or a shared one)."""
 
@@ -73,6 +90,11 @@ class Project:
         """`tunekit.toml` with a `[project]` table in front, if it has none."""
         text = textwrap.dedent(text)
         return self.write("tunekit.toml", text if "[project]" in text else f'[project]\nname = "p"\n{text}')
+
+    def one_run(self, more: str = "") -> None:
+        """`run:x` of method sft on `model:m`, from one row; `more` follows it in the TOML."""
+        self.rows("a.jsonl", [{"text": "x"}])
+        self.manifest(ONE_RUN + textwrap.dedent(more))
 
     def environment(self, **more: str) -> dict[str, str]:
         _same_user(self.config)

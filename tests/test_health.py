@@ -66,20 +66,7 @@ def test_faults_name_what_is_there():
 
 
 def test_a_declaration_is_checked(project):
-    project.rows("a.jsonl", [{"text": "x"}])
-    project.manifest("""
-        [dataset.a]
-        source = "path:a.jsonl"
-        format = "completion"
-        [tokenizer.t]
-        data = ["dataset:a"]
-        [model.m]
-        config = { model_type = "llama" }
-        tokenizer = "tokenizer:t"
-        [run.x]
-        method = "sft"
-        model = "model:m"
-        data = ["dataset:a"]
+    project.one_run("""
         health = { grad = "< 5" }
         report_to = ["tensorbord"]
         profile = { steps = 0 }

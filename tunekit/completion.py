@@ -26,10 +26,11 @@ class Opening(NamedTuple):
 
 class Asked(NamedTuple):
     """`prompts`: texts, or lists of messages. `temperature` 0: the likeliest token; `top_k` 0, `top_p` 1, `min_p` 0: no
-    limit. `n`: completions a prompt. `stream`: of one completion, as it is made. `batch`: sequences at once."""
+    limit. `max_tokens` 0: what fits into the context, 256 at most. `n`: completions a prompt. `stream`: of one
+    completion, as it is made. `batch`: sequences at once."""
 
     prompts: list[Any]
-    max_tokens: int = 256
+    max_tokens: int = 0
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0

@@ -11,26 +11,10 @@ import pytest
 from tunekit.cli import talking
 from tunekit.completion import Asked, Opening
 
-TOML = """
-[dataset.a]
-source = "path:a.jsonl"
-format = "completion"
-[tokenizer.t]
-data = ["dataset:a"]
-[model.m]
-config = { model_type = "llama" }
-tokenizer = "tokenizer:t"
-[run.x]
-method = "sft"
-model = "model:m"
-data = ["dataset:a"]
-"""
-
 
 @pytest.fixture
 def declared(project):
-    project.rows("a.jsonl", [{"text": "x"}])
-    project.manifest(TOML)
+    project.one_run()
     return project
 
 

@@ -15,19 +15,7 @@ from tunekit.store import artifacts, records
 from tunekit.store.store import Store
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=y>\"'&\x1b[31m\u202e"
-TOML = """
-[dataset.a]
-source = "path:a.jsonl"
-format = "completion"
-[tokenizer.t]
-data = ["dataset:a"]
-[model.m]
-config = { model_type = "llama" }
-tokenizer = "tokenizer:t"
-[run.x]
-method = "sft"
-model = "model:m"
-data = ["dataset:a"]
+MORE = """
 [run.y]
 method = "sft"
 model = "model:m"
@@ -92,9 +80,8 @@ def record_of(store: Store, label: str, kind: str, n: int, **more: Any) -> dict[
 @pytest.fixture
 def reported(project, tmp_path, monkeypatch):
     """A project whose history names two runs and an eval of the first; nobody has trained them."""
-    project.rows("a.jsonl", [{"text": "x"}])
     project.write("score.py", "def f(completions): return [0.0]\n")
-    project.manifest(TOML)
+    project.one_run(MORE)
     store = Store(project.store).ensure()
     out = tmp_path / "samples"
     out.mkdir()

@@ -15,7 +15,8 @@ import tiny_stack as tiny
 import torch
 from sft_runs import LORA, Case
 
-from tunekit.engine.health import Monitor, gradients_are_finite
+from tunekit.engine.health import Monitor
+from tunekit.engine.nonfinite import Gradients
 from tunekit.errors import GateError
 from tunekit.health import rules_of
 from tunekit.methods.sft.run import train_sft
@@ -93,12 +94,17 @@ class TestMonitor:
 
 
 def test_gradients_of_any_kind():
-    weights = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))]
-    assert gradients_are_finite(weights)
-    weights[1].grad = torch.tensor([1.0, 2.0], dtype=torch.bfloat16)
-    assert gradients_are_finite(weights)
-    weights[0].grad = torch.tensor([0.0, math.inf, 1.0])
-    assert not gradients_are_finite(weights)
+    model = torch.nn.Module()
+    model.a = torch.nn.Parameter(torch.zeros(3))
+    model.b = torch.nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))
+    model.frozen = torch.nn.Parameter(torch.zeros(2), requires_grad=False)
+    gradients = Gradients(model)
+    assert len(gradients) == 2 and gradients.broken() == []
+    (model.b * torch.tensor([1.0, 2.0], dtype=torch.bfloat16)).sum().backward()
+    assert gradients.broken() == []
+    (model.a * torch.tensor([0.0, math.inf, 1.0])).sum().backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # what comes next does not matter
+    assert gradients.broken() == ["a"] and gradients.broken() == []
 
 
 @pytest.fixture(scope="module")

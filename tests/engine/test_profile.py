@@ -116,8 +116,9 @@ def wandb_losses(file: Path) -> list[float]:
     return found
 
 
-def test_trackio(case: Case, plain: dict[str, bytes], tmp_path: Path) -> None:
+def test_trackio(case: Case, plain: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("trackio")
+    monkeypatch.chdir(tmp_path)
     artifact, events, watch = trained(case, tmp_path, report_to=["trackio"])
     assert artifact == plain
     import sqlite3

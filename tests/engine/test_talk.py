@@ -113,6 +113,15 @@ def test_the_template_of_the_artifact(case: Case, tmp_path: Path) -> None:
     assert completions(raw) == [by_hand(case.model, "", "hi", 6)]
 
 
+def test_as_much_as_fits_if_nobody_says_how_much(case: Case) -> None:
+    """The context is 256 tokens, and the prompt takes 250 of them."""
+    said = talk(Opening(case.model), Asked(["x" * 250]))
+    (found,) = [a for a in said if a["type"] == "completion"]
+    assert found["tokens"] == 6 or (found["tokens"] < 6 and found["finished"])
+    said = talk(Opening(case.model), Asked(["x" * 250], max_tokens=7))
+    assert [a["slug"] for a in said if a["type"] == "error"] == ["context-too-long"]
+
+
 def test_mistakes_are_answers(case: Case, tmp_path: Path) -> None:
     """One question that is wrong ends nothing; a model that cannot answer ends all."""
     turns = [{"role": "user", "content": "hi"}]

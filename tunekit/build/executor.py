@@ -212,6 +212,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TRANSFORMERS_VERBOSITY": os.environ.get("TRANSFORMERS_VERBOSITY", "warning"),
         "TRITON_CACHE_DIR": home + "/triton",
+        "TRACKIO_DIR": "trackio",  # of each action's working directory
         # threads that spin while they wait made GRPO on two busy cores 18 times slower
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--chat", action="store_true", help="a conversation; a line of input is a turn")
     p.add_argument("--system", default="", metavar="TEXT", help="a system message in front")
     p.add_argument("--raw", action="store_true", help="no template: the prompt is the beginning of a text")
-    p.add_argument("--max-tokens", type=int, default=256, metavar="N")
+    p.add_argument("--max-tokens", type=int, default=0, metavar="N", help="default: what fits, 256 at most")
     p.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest token (default)")
     p.add_argument("--top-p", type=float, default=1.0)
     p.add_argument("--top-k", type=int, default=0)
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """UsageError for options that cannot be, before a model is loaded."""
     bounds = {
-        "--max-tokens": (args.max_tokens >= 1, "at least 1"),
+        "--max-tokens": (args.max_tokens >= 0, "at least 1, or 0 for what fits"),
         "--temperature": (0 <= args.temperature < 100, "at least 0"),
         "--top-p": (0 < args.top_p <= 1, "above 0, at most 1"),
         "--top-k": (args.top_k >= 0, "at least 0"),

@@ -11,11 +11,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tunekit.bounds import bound, holds
-from tunekit.engine.nonfinite import LastForward, where_it_began
+from tunekit.engine.nonfinite import Gradients, LastForward, where_it_began
 from tunekit.errors import GateError
 from tunekit.health import FINITE, UNHEALTHY, Rule, rules_of
 from tunekit.protocol import Events
@@ -122,22 +121,20 @@ class HealthWatch(TrainerCallback):
         rules = rules_of(method, said)
         self.monitor = Monitor(rules, vocabulary)
         self._finite = next(rule for rule in rules if rule.name == NOT_FINITE)
+        self._looked: tuple[Any, Gradients, LastForward] | None = None
 
-    def look_into(self, trainer: Any) -> None:
-        """Look at gradients before they are clipped, which would spread one NaN over all of them. Accelerate's
-        `clip_grad_norm_` is what every step goes through, with `max_grad_norm = 0`, too."""
-        if self._finite.act == "off":
-            return
-        accelerator, model = trainer.accelerator, trainer.model
-        clip, last = accelerator.clip_grad_norm_, LastForward(model)
+    def look_into(self, model: Any) -> None:
+        """Look at every gradient, too."""
+        if self._finite.act != "off":
+            self._looked = model, Gradients(model), LastForward(model)
 
-        def looked_at(parameters: Any, max_norm: float, norm_type: int = 2) -> Any:
-            parameters = list(parameters)
-            if not gradients_are_finite(parameters):
-                self._not_finite(trainer.state.global_step + 1, where_it_began(model, last))
-            return clip(parameters, max_norm, norm_type)
-
-        accelerator.clip_grad_norm_ = looked_at
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._looked:
+            model, gradients, last = self._looked
+            if broken := gradients.broken():
+                self._not_finite(state.global_step + 1, where_it_began(model, broken, len(gradients), last))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -179,13 +176,3 @@ class HealthWatch(TrainerCallback):
             slug=UNHEALTHY,
             hint=f'{rule.cure}. To go on from its last checkpoint all the same: health = {{ {rule.name} = "warn" }}',
         )
-
-
-def gradients_are_finite(parameters: list[Any]) -> bool:
-    """Over the gradients that this process has: one number a tensor, and one answer for all."""
-    grads = [p.grad for p in parameters if p.grad is not None]
-    if not grads:
-        return True
-    device = grads[0].device
-    largest = [n.to(device) for n in torch._foreach_norm([g.detach() for g in grads], math.inf)]
-    return bool(torch.isfinite(torch.stack([n.float() for n in largest])).all())

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import xxhash
 
-if TYPE_CHECKING:
-    from tunekit.engine.rows import Rows, Tokens
-
 _WHOLE = 1 << 64
+
+
+class Spans(Protocol):
+    """Of every row: the chunk that it is in, and where its tokens start and stop there."""
+
+    @property
+    def chunks(self) -> np.ndarray: ...
+    @property
+    def starts(self) -> np.ndarray: ...
+    @property
+    def stops(self) -> np.ndarray: ...
+
+
+class Chunks(Protocol):
+    """What reads tokens: `chunks[n].read(start, stop)` begins with their ids."""
+
+    chunks: list[Any]
 
 
 class Side(NamedTuple):
@@ -20,7 +35,7 @@ class Side(NamedTuple):
     share: float
     evaluated: bool
 
-    def of(self, tokens: Tokens, answers: list[Rows]) -> np.ndarray:
+    def of(self, tokens: Chunks, answers: Sequence[Spans]) -> np.ndarray:
         """Which rows are on this side. `answers`: the parts of a row (one text, or chosen and rejected), aligned."""
         bound = int(self.share * _WHOLE)
         out = np.zeros(len(answers[0].starts), np.bool_)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,21 +22,46 @@ class LastForward:
             self.call = args, kwargs
 
 
-def where_it_began(model: Any, last: LastForward) -> str:
-    """In words. The weights are those of the step whose gradients are not finite: the optimizer has not seen these."""
+class Gradients:
+    """The largest entry of every gradient of a step, as it comes out of the backward pass: clipping, which is before
+    any callback, spreads one NaN over all of them. One number a tensor stays on its device until it is asked for."""
+
+    def __init__(self, model: Any) -> None:
+        self._largest: dict[str, torch.Tensor] = {}
+        self._trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        for name, parameter in self._trained:
+            parameter.register_post_accumulate_grad_hook(partial(self._take, name))
+
+    def __len__(self) -> int:
+        return len(self._trained)
+
+    def broken(self) -> list[str]:
+        """Of the step: weights whose gradient is not finite, in the order of the backward pass. The next one begins."""
+        names, values = list(self._largest), list(self._largest.values())
+        self._largest = {}
+        if not values:
+            return []
+        fine = torch.isfinite(torch.stack([v.to(values[0].device) for v in values])).tolist()
+        return [name for name, one in zip(names, fine, strict=True) if not one]
+
+    def _take(self, name: str, parameter: torch.Tensor) -> None:
+        if parameter.grad is not None:
+            self._largest[name] = torch.linalg.vector_norm(parameter.grad.detach(), math.inf).float()
+
+
+def where_it_began(model: Any, bad: list[str], trained: int, last: LastForward) -> str:
+    """In words. `bad`: of the `trained` weights those without a finite gradient, as the backward pass came by them. The
+    weights are those of the step whose gradients are not finite: the optimizer has not seen these."""
     broken = [name for name, p in model.named_parameters() if not _finite(p)]
     if broken:
         return f"the weights are not finite, first `{broken[0]}` ({len(broken)} of them), since an earlier step or load"
-    grads = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-    bad = [name for name, grad in grads if not _finite(grad)]
-    said = f"the gradient is not finite in {len(bad)} of {len(grads)} weights"
+    said = f"the gradient is not finite in {len(bad)} of {trained} weights"
     module = first_module(model, last)
     if module:
         return f"{said}: the forward pass overflows first in `{module}`{_largest(model)}"
     if module == "":
-        # backward goes from the last weights to the first: the last one in the model's order comes first
-        return f"{said}: the forward pass is finite, the backward pass goes wrong first at `{bad[-1]}`{_largest(model)}"
-    return f"{said}, on the way back first at `{bad[-1]}`{_largest(model)}"
+        return f"{said}: the forward pass is finite, the backward pass goes wrong first at `{bad[0]}`{_largest(model)}"
+    return f"{said}, on the way back first at `{bad[0]}`{_largest(model)}"
 
 
 def first_module(model: Any, last: LastForward) -> str | None:

@@ -20,6 +20,8 @@ from tunekit.completion import Asked, Opening
 from tunekit.errors import ActionError, TunekitError
 from tunekit.lifeline import die_with
 
+LONGEST = 256  # tokens of a completion, where nobody said how many
+
 Say = Callable[[dict[str, Any]], None]
 
 
@@ -89,19 +91,25 @@ class Speaker:
 
         prompts = [prompt_of({"prompt": p}, self._vocabulary, f"prompt {i}") for i, p in enumerate(asked.prompts)]
         sampling = Sampling(
-            max_tokens=asked.max_tokens, stop_ids=self._stop_ids, n=asked.n, temperature=asked.temperature,
+            max_tokens=asked.max_tokens or LONGEST, stop_ids=self._stop_ids, n=asked.n, temperature=asked.temperature,
             top_p=asked.top_p, top_k=asked.top_k, min_p=asked.min_p, repetition_penalty=asked.repetition_penalty,
         )  # fmt: skip
         model, tokenizer = self._loaded.model, self._loaded.tokenizer
         streamer = Pieces(self._text, say) if asked.stream else None
         with Embedded(model, tokenizer, batch_size=asked.batch, streamer=streamer) as engine:
             for row, prompt in enumerate(prompts):  # one at a time: an answer depends on no other prompt
-                (found,) = engine.generate([prompt.ids], sampling._replace(seed=asked.seed + row))
+                room = sampling.max_tokens if asked.max_tokens else self._room(len(prompt.ids))
+                (found,) = engine.generate([prompt.ids], sampling._replace(seed=asked.seed + row, max_tokens=room))
                 for one in found:
                     say({
                         "type": "completion", "row": row, "text": self._text(one.token_ids),
                         "tokens": len(one.token_ids), "finished": one.finished,
                     })  # fmt: skip
+
+    def _room(self, taken: int) -> int:
+        """Tokens of a completion where nobody said how many. A prompt that fills the context is an error."""
+        context = getattr(self._loaded.base.config.get_text_config(), "max_position_embeddings", None)
+        return max(1, min(LONGEST, context - taken)) if context else LONGEST
 
     def _text(self, ids: list[int]) -> str:
         found: Any = self._loaded.tokenizer.decode(ids, skip_special_tokens=True)

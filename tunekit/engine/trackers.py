@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,22 +39,23 @@ def prepare(spec: Run, request: Request) -> dict[str, Any]:
     ):
         os.environ.setdefault(variable, value)
     if "trackio" in spec.report_to:
-        _move_trackio(root / "trackio")
+        _lead_trackio(root / "trackio")
     return {"run_name": request.action.partition(":")[2], "project": "tunekit"}
 
 
-def _move_trackio(folder: Path) -> None:
-    """It takes its folder from the environment when it is imported, which TRL does before anybody can set that."""
+def _lead_trackio(folder: Path) -> None:
+    """It takes its folder from the environment when it is imported, which TRL does before anybody knows the action: so
+    a nursery names a relative one (`$TRACKIO_DIR`), which each action has in its working directory; it leads here.
+    Raises ActionError `setting-without-effect`."""
     import trackio.utils
 
-    before = trackio.utils.TRACKIO_DIR
-    os.environ["TRACKIO_DIR"] = str(folder)
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] != "trackio":
-            continue
-        for constant, value in list(vars(module).items()):
-            if constant.isupper() and isinstance(value, Path) and value.is_relative_to(before):
-                setattr(module, constant, folder / value.relative_to(before))
+    named = trackio.utils.TRACKIO_DIR
+    if named.is_absolute():
+        raise ActionError(
+            f"trackio would write to {named}", slug="setting-without-effect", hint="TRACKIO_DIR must be relative"
+        )
+    named.unlink(missing_ok=True)
+    named.symlink_to(folder)
 
 
 def close(spec: Run) -> None:

@@ -114,7 +114,7 @@ def _watched(
     watch = HealthWatch(events, spec.method, spec.health, vocabulary)
     if not request.finish:  # then no step is taken, and what there is shall be kept
         trainer.add_callback(watch)
-        watch.look_into(trainer)
+        watch.look_into(trainer.model)
     if spec.profile and not request.finish and is_main():
         folder = Path(request.watch or request.staging) / "profile"
         trainer.add_callback(Profiler(spec.profile, folder, events))

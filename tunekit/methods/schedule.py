@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal, Protocol
 
-from tunekit.methods.optimizers import NEEDS
-
-if TYPE_CHECKING:
-    from tunekit.methods.spec import Run
+from tunekit.methods.optimizers import NEEDS, Optimizer
 
 Scheduler = Literal["linear", "cosine", "cosine_with_min_lr", "constant", "constant_with_warmup", "warmup_stable_decay"]
 MIN_LR = ("cosine_with_min_lr", "warmup_stable_decay")  # that end at a share of the peak
 Faults = list[tuple[str, str, str]]
 
 
-def faults(run: Run) -> Faults:
+class Settings(Protocol):
+    """What of a run is looked at here."""
+
+    @property
+    def optimizer(self) -> Optimizer: ...
+    @property
+    def optimizer_args(self) -> dict[str, Any]: ...
+    @property
+    def lr_scheduler(self) -> Scheduler: ...
+    @property
+    def warmup_ratio(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def min_lr_ratio(self) -> float: ...
+    @property
+    def decay_ratio(self) -> float | None: ...
+
+
+def faults(run: Settings) -> Faults:
     """What of a run's optimizer, warm-up and schedule does not go together, as `(key, message, hint)`."""
     return _warmup(run) + _shape(run) + _optimizer(run)
 
 
-def _warmup(run: Run) -> Faults:
+def _warmup(run: Settings) -> Faults:
     out = []
     if run.warmup_ratio and run.warmup_steps:
         out.append(("warmup_steps", "`warmup_ratio` and `warmup_steps` both say how long it warms up", "take one"))
@@ -31,7 +47,7 @@ def _warmup(run: Run) -> Faults:
     return out
 
 
-def _shape(run: Run) -> Faults:
+def _shape(run: Settings) -> Faults:
     out = []
     if run.min_lr_ratio and run.lr_scheduler not in MIN_LR:
         message = f'`min_lr_ratio` has no meaning with lr_scheduler = "{run.lr_scheduler}"'
@@ -44,7 +60,7 @@ def _shape(run: Run) -> Faults:
     return out
 
 
-def _optimizer(run: Run) -> Faults:
+def _optimizer(run: Settings) -> Faults:
     needs, out = NEEDS[run.optimizer], []
     if not needs.betas:
         for name, default in (("adam_beta1", 0.9), ("adam_beta2", 0.999)):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tunekit.derive import Edge, Scope
 from tunekit.forms import Reads
 from tunekit.label import Label
+from tunekit.methods.evaluated import own_eval_data
 from tunekit.methods.pairwise.spec import PairRun, evals_of
 from tunekit.methods.spec import DataItem, data_fields, items_of, policy, run_action, start_of, tokens_of
 from tunekit.spec import numeric, semantic
@@ -29,6 +30,9 @@ class ReferencedRun(PairRun, frozen=True, kw_only=True):
     padding_free: Annotated[
         bool, numeric("The answers of a forward pass as one sequence without padding; they do not see each other.")
     ] = False
+
+    def checks(self) -> list[tuple[str, str, str]]:
+        return super().checks() + own_eval_data(self)
 
 
 class Dpo(ReferencedRun, frozen=True, kw_only=True):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
 import torch
-from peft import PeftModel
 from trl import DPOConfig, DPOTrainer
 
 from tunekit.engine.arguments import training_arguments
 from tunekit.engine.loading import Loaded
-from tunekit.engine.weighing import Scored, Term, Weighed
+from tunekit.engine.weighing import Scored, Term
 from tunekit.errors import ActionError
 from tunekit.methods.dpo.dataset import DpoCollator, ReferencedPairs
 from tunekit.methods.dpo.flat import Flat
 from tunekit.methods.dpo.spec import Dpo, ReferencedRun
+from tunekit.methods.pairwise.referenced import Referenced
 from tunekit.methods.pairwise.run import arguments_of
 from tunekit.protocol import Request
 
@@ -27,34 +26,15 @@ PAIRS = (
     "logps/chosen",
     "logps/rejected",
 )
-REFERENCE = "ref"
 
 
-class ReferenceTrainer(Weighed, DPOTrainer):
-    """Loss and figures of a forward pass are TRL's.
-
-    TRL makes tokens of texts, and log-probabilities of a reference, when it is made; neither is left to do. It looks at
-    a `datasets.Dataset` and takes no other, so it sees one row; what is trained on is put in its place. For an adapter
-    it makes a second one to be the reference, which is dropped. tests/methods/dpo holds it to these seams.
-    """
+class ReferenceTrainer(Referenced, DPOTrainer):
+    """Loss and figures of a forward pass are TRL's."""
 
     def __init__(self, trained: ReferencedPairs, evaluated: ReferencedPairs | None, flat: bool, **kwargs: Any) -> None:
-        ids = {name: [0] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
-        sample = datasets.Dataset.from_list([ids])
-        super().__init__(
-            train_dataset=sample, eval_dataset=sample if evaluated else None, evaluated=evaluated, **kwargs
-        )
-        self.train_dataset = trained
-        self.precompute_ref_logps = True  # an adapter's trainer was not told: it would hash all weights for a cache
+        sample = {name: [0] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
+        super().__init__(sample, trained, evaluated, **kwargs)
         self._flat = flat
-        if isinstance(self.model, PeftModel) and REFERENCE in self.model.peft_config:
-            self.model.delete_adapter(REFERENCE)
-
-    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset
-
-    def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset
 
     def scored(self, model: Any, batch: dict[str, Any]) -> Scored:
         pairs = len(batch["ref_chosen_logps"])

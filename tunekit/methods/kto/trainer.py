@@ -6,48 +6,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import datasets
 import torch
-from peft import PeftModel
 from torch.utils.data import DataLoader
 from trl import KTOConfig, KTOTrainer
 
 from tunekit.engine.arguments import training_arguments
 from tunekit.engine.loading import Loaded
-from tunekit.engine.weighing import COUNTS, Scored, Term, Weighed
+from tunekit.engine.weighing import COUNTS, Scored, Term
 from tunekit.errors import ActionError
 from tunekit.methods.kto.dataset import KtoCollator, ReferencedRows
 from tunekit.methods.kto.spec import Kto
+from tunekit.methods.pairwise.referenced import Referenced
 from tunekit.methods.pairwise.run import arguments_of
 from tunekit.protocol import Request
 
-REFERENCE = "ref"
 SIDES = ("chosen", "rejected")
 
 
-class JudgedTrainer(Weighed, KTOTrainer):
-    """Loss and figures of a forward pass are TRL's, which would estimate the KL term anew in each of them.
-
-    It takes rows, tokens and reference as `methods.dpo.trainer.ReferenceTrainer` does.
-    """
+class JudgedTrainer(Referenced, KTOTrainer):
+    """Loss and figures of a forward pass are TRL's, which would estimate the KL term anew in each of them."""
 
     def __init__(self, trained: ReferencedRows, evaluated: ReferencedRows | None, **kwargs: Any) -> None:
-        ids = {name: [0] for name in ("prompt_ids", "completion_ids")}
-        sample = datasets.Dataset.from_list([{**ids, "label": True}])
-        super().__init__(
-            train_dataset=sample, eval_dataset=sample if evaluated else None, evaluated=evaluated, **kwargs
-        )
-        self.train_dataset = trained
-        self.precompute_ref_logps = True  # an adapter's trainer was not told: it would hash all weights for a cache
+        sample = {name: [0] for name in ("prompt_ids", "completion_ids")}
+        super().__init__({**sample, "label": True}, trained, evaluated, **kwargs)
         self._kl = torch.zeros(())
-        if isinstance(self.model, PeftModel) and REFERENCE in self.model.peft_config:
-            self.model.delete_adapter(REFERENCE)
-
-    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset
-
-    def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
         samples, nothing = super().get_batch_samples(epoch_iterator, num_batches, device)

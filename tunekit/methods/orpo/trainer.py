@@ -8,11 +8,10 @@ from tunekit.engine.arguments import training_arguments
 from tunekit.engine.experimental import experimental
 from tunekit.engine.loading import Loaded
 from tunekit.engine.weighing import Scored, Term, Weighed
-from tunekit.errors import ActionError
 from tunekit.methods.orpo.spec import Orpo
-from tunekit.methods.pairwise.dataset import PairCollator, Pairs
+from tunekit.methods.pairwise.dataset import Pairs
 from tunekit.methods.pairwise.figures import compared
-from tunekit.methods.pairwise.run import arguments_of
+from tunekit.methods.pairwise.run import arguments_of, pair_trainer
 from tunekit.protocol import Request
 
 ORPOTrainer: Any
@@ -43,16 +42,5 @@ def make_trainer(spec: Orpo, request: Request, loaded: Loaded, trained: Pairs, e
     args = training_arguments(
         ORPOConfig, spec, request, beta=spec.beta, padding_value=pad, **arguments_of(evaluated, spec, request)
     )
-    try:
-        return OrpoTrainer(
-            model=loaded.model,
-            args=args,
-            data_collator=PairCollator(pad),
-            train_dataset=trained,
-            # Transformers wants one where there are evaluations; what is evaluated is `evaluated`.
-            eval_dataset=evaluated,
-            processing_class=loaded.tokenizer,
-            evaluated=evaluated,
-        )
-    except ValueError as e:
-        raise ActionError(f"TRL refuses these settings: {e}", slug="trainer-refused") from e
+    made: OrpoTrainer = pair_trainer(OrpoTrainer, loaded, args, trained, evaluated)
+    return made

@@ -13,8 +13,9 @@ from tunekit.engine.resume import train_dir
 from tunekit.engine.rows import Tokens
 from tunekit.engine.saving import save_run
 from tunekit.engine.training import train
+from tunekit.errors import ActionError
 from tunekit.methods.evaluated import Evaluated
-from tunekit.methods.pairwise.dataset import open_pairs
+from tunekit.methods.pairwise.dataset import PairCollator, open_pairs
 from tunekit.methods.pairwise.spec import PairRun
 from tunekit.methods.sft.run import outputs_of
 from tunekit.protocol import Events, Request
@@ -93,3 +94,20 @@ def plain_arguments(evaluated: Sized | None, spec: Evaluated, request: Request) 
 def arguments_of(evaluated: Sized | None, spec: PairRun, request: Request) -> dict[str, Any]:
     """Of TRL's trainers on pairs. Dropout is the adapter's setting: TRL would switch it off."""
     return plain_arguments(evaluated, spec, request) | {"disable_dropout": False, "max_length": spec.sequence_len}
+
+
+def pair_trainer(trainer: Any, loaded: Loaded, args: Any, trained: Any, evaluated: Any) -> Any:
+    """One of TRL's trainers that take rows as they are. Raises ActionError `trainer-refused`."""
+    try:
+        return trainer(
+            model=loaded.model,
+            args=args,
+            data_collator=PairCollator(trained.tokens.pad_token_id),
+            train_dataset=trained,
+            # Transformers wants one where there are evaluations; what is evaluated is `evaluated`.
+            eval_dataset=evaluated,
+            processing_class=loaded.tokenizer,
+            evaluated=evaluated,
+        )
+    except ValueError as e:
+        raise ActionError(f"TRL refuses these settings: {e}", slug="trainer-refused") from e

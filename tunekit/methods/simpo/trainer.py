@@ -8,10 +8,9 @@ from tunekit.engine.arguments import training_arguments
 from tunekit.engine.experimental import experimental
 from tunekit.engine.loading import Loaded
 from tunekit.engine.weighing import Scored, Term, Weighed
-from tunekit.errors import ActionError
-from tunekit.methods.pairwise.dataset import PairCollator, Pairs
+from tunekit.methods.pairwise.dataset import Pairs
 from tunekit.methods.pairwise.figures import compared
-from tunekit.methods.pairwise.run import arguments_of
+from tunekit.methods.pairwise.run import arguments_of, pair_trainer
 from tunekit.methods.simpo.spec import Simpo
 from tunekit.protocol import Request
 
@@ -52,15 +51,5 @@ def make_trainer(
         label_smoothing=spec.label_smoothing,
         **arguments_of(evaluated, spec, request),
     )
-    try:
-        return SimpoTrainer(
-            model=loaded.model,
-            args=args,
-            data_collator=PairCollator(trained.tokens.pad_token_id),
-            train_dataset=trained,
-            eval_dataset=evaluated,
-            processing_class=loaded.tokenizer,
-            evaluated=evaluated,
-        )
-    except ValueError as e:
-        raise ActionError(f"TRL refuses these settings: {e}", slug="trainer-refused") from e
+    made: SimpoTrainer = pair_trainer(SimpoTrainer, loaded, args, trained, evaluated)
+    return made
